@@ -1,0 +1,48 @@
+"""Decide how many rows to take and which go through the model together. Pure: nothing here waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+
+def plan_batches(lengths: Sequence[int], *, budget: int, most: int) -> list[list[int]]:
+    """Group texts of nearly equal length: each batch's padded size (rows x longest) stays within ``budget``.
+
+    ``lengths`` and ``budget`` share a unit, characters or tokens. Returns the positions in ``lengths``, every one
+    exactly once, the shortest first; a text longer than the budget is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+        batch = batches[-1] if batches else []
+        # sorted, so the text at hand is the longest of the batch it joins
+        if batch and len(batch) < most and (len(batch) + 1) * lengths[position] <= budget:
+            batch.append(position)
+        else:
+            batches.append([position])
+    return batches
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many rows to take at a time so that taking them lasts about ``target``; grows and shrinks by halves."""
+
+    size: int
+    least: int
+    most: int
+    target: timedelta
+
+    def after(self, *, rows: int, took: timedelta) -> Pace:
+        """Return the pace after ``rows`` rows lasted ``took``; a round that was not full says nothing about growth."""
+        if took > self.target and rows > self.least:
+            return self._with(min(self.size, rows) // 2)
+        if rows >= self.size and took < self.target / 2:
+            return self._with(self.size * 2)
+        return self
+
+    def _with(self, size: int) -> Pace:
+        return Pace(max(self.least, min(size, self.most)), self.least, self.most, self.target)

@@ -1,0 +1,27 @@
+"""Errors a user sees: what went wrong, where, and the next step. The command line prints them without a traceback."""
+
+from __future__ import annotations
+
+
+class PgsbertError(Exception):
+    """Base of every error that is pgsbert's to explain; its text is a full sentence for the user."""
+
+
+class UsageError(PgsbertError):
+    """The caller asked for something that cannot be; the command line exits with 2."""
+
+
+class ModelNotFoundError(PgsbertError):
+    """No folder, installed package, hub cache or reachable hub holds the model."""
+
+
+class ModelLoadError(PgsbertError):
+    """The model's files are there and cannot be used: corrupt, unsafe, incomplete or of another kind."""
+
+
+class SchemaError(PgsbertError):
+    """The database and this version of pgsbert do not fit, or a needed extension or privilege is missing."""
+
+
+class ModelOutputError(PgsbertError):
+    """The model gave numbers that are not finite: nothing of the batch can be stored or ranked."""

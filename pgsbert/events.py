@@ -1,0 +1,20 @@
+"""Log events, not prose: ``settled vectorizer=articles done=64 seconds=0.8``. Never the text of users' rows."""
+
+from __future__ import annotations
+
+import logging
+
+_LOGGER = logging.getLogger("pgsbert")
+
+
+def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
+    """Log one event with its fields; a value with blanks is quoted."""
+    if _LOGGER.isEnabledFor(level):
+        _LOGGER.log(level, "%s", " ".join([event, *(f"{name}={_shown(value)}" for name, value in fields.items())]))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value)
+    return repr(text) if not text or any(c.isspace() or c in "\"'=" for c in text) else text

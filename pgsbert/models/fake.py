@@ -1,0 +1,130 @@
+"""Models without a model: the same numbers on every machine, texts that share words are near, no torch.
+
+Marker texts make a worker's bad days happen: ``fake:raise`` raises, ``fake:exit`` ends the process with 70,
+``fake:hang`` never returns, ``fake:slow`` takes 0.2 s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from functools import lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pgsbert.types import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from pgsbert.types import Scores, Vectors
+
+MAX_WORDS = 256  # words after these count for the whole-text part only
+OWN_SHARE = 0.25  # length of the whole-text part; each word has length 1
+CHUNK = 64  # texts at a time: what is gathered stays in the cache
+WORDS = re.compile(r"\w+")
+
+
+class FakeEncoder:
+    """A bi-encoder of hashed words: the sum of one sign vector a word and a short one for the text as such.
+
+    Everything up to the last square root and division is exact, so results do not depend on the machine.
+    """
+
+    def __init__(self, dimensions: int = 384) -> None:
+        self.model = Model(
+            name=f"fake-{dimensions}",
+            kind="bi-encoder",
+            dimensions=dimensions,
+            max_tokens=MAX_WORDS,
+            similarity="cosine",
+        )
+        self.calls = 0
+        self.texts = 0
+
+    def encode(self, texts: Sequence[str], /) -> Vectors:
+        """Return float32 (len(texts), dimensions) of length 1; marker texts do what they say."""
+        self.calls += 1
+        self.texts += len(texts)
+        obey(texts)
+        vectors = np.empty((len(texts), self.model.dimensions or 0), dtype=np.float32)
+        for start in range(0, len(texts), CHUNK):
+            chunk = texts[start : start + CHUNK]
+            vectors[start : start + CHUNK] = _encode(chunk, vectors.shape[1])
+        return vectors
+
+
+class FakeReranker:
+    """A cross-encoder that scores the share of the query's words found in the document; ties: a hash."""
+
+    def __init__(self) -> None:
+        self.model = Model(name="fake-reranker", kind="cross-encoder")
+        self.calls = 0
+
+    def score(self, query: str, documents: Sequence[str], /) -> Scores:
+        """Return float32 (len(documents),), each from 0 to 1.001; marker texts do what they say."""
+        self.calls += 1
+        obey([query, *documents])
+        return np.array([_share(query, document) for document in documents], dtype=np.float32)
+
+
+def fake(name: str) -> FakeEncoder | FakeReranker | None:
+    """Return the fake of that name (``fake-384``, ``fake-reranker``), or None if the name is no fake's."""
+    if name == "fake-reranker":
+        return FakeReranker()
+    found = re.fullmatch(r"fake-([1-9]\d{0,4})", name)
+    return FakeEncoder(int(found[1])) if found else None
+
+
+def obey(texts: Iterable[str]) -> None:
+    """Do what marker texts say, in their order."""
+    for text in texts:
+        if "fake:" not in text:
+            continue
+        if "fake:raise" in text:
+            raise RuntimeError("fake:raise was in a text")
+        if "fake:exit" in text:
+            os._exit(70)
+        while "fake:hang" in text:
+            time.sleep(3600)
+        if "fake:slow" in text:
+            time.sleep(0.2)
+
+
+def _encode(texts: Sequence[str], dimensions: int) -> Vectors:
+    size = (dimensions + 7) // 8
+    words = [WORDS.findall(text.lower())[:MAX_WORDS] or [""] for text in texts]
+    rows: dict[str, int] = {}
+    places = [rows.setdefault(word, len(rows)) for of_text in words for word in of_text]
+    starts = [0, *accumulate(map(len, words))][:-1]
+    signs = _signs([_bits(word, size) for word in rows], dimensions)
+    sums = np.add.reduceat(signs[places], starts, axis=0)
+    whole = [hashlib.shake_128(text.encode()).digest(size) for text in texts]
+    sums += np.float32(OWN_SHARE) * _signs(whole, dimensions)
+    lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums, dtype=np.float64))
+    vectors: Vectors = sums / lengths.astype(np.float32)[:, None]
+    return vectors
+
+
+@lru_cache(maxsize=1 << 16)
+def _bits(word: str, size: int) -> bytes:
+    return hashlib.shake_128(b"word:" + word.encode()).digest(size)
+
+
+def _signs(digests: list[bytes], dimensions: int) -> NDArray[np.float32]:
+    """Return float32 (len(digests), dimensions) of -1 and +1, one a bit."""
+    packed = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), -1)
+    return np.unpackbits(packed, axis=1, count=dimensions).astype(np.float32) * 2 - 1
+
+
+def _share(query: str, document: str) -> float:
+    asked = set(WORDS.findall(query.lower()))
+    found = asked & set(WORDS.findall(document.lower()))
+    digest = hashlib.blake2b(f"{query}\0{document}".encode(), digest_size=4).digest()
+    return len(found) / max(len(asked), 1) + int.from_bytes(digest) / 2**32 / 1000

@@ -1,0 +1,251 @@
+"""One vectorizer's queue: claim, read texts, settle. Each verb is one statement, and one transaction, of sql/queries.sql."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import class_row, scalar_row
+
+from pgsbert.database import as_vectors, statement
+from pgsbert.types import Revision, VectorizerId
+from pgsbert.work import Change, Embedded, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+LEASE_TIME = timedelta(minutes=5)
+
+OPERATOR_CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "inner_product": "vector_ip_ops"}
+
+
+@dataclass(frozen=True, slots=True)
+class Vectorizer:
+    """A vectorizer as the catalog names it at this moment."""
+
+    id: VectorizerId
+    name: str
+    schema_name: str
+    table_name: str
+    model: str
+    document_prompt: str
+    storage: str
+    distance: str
+    columns: list[str]
+    keys: list[str]
+    key_operators: list[str]
+    vector_schema_name: str
+    vector_table_name: str
+    target: str
+    filled: bool
+    index_wanted: bool
+    owns_table: bool
+    type_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A leased row before its text is read."""
+
+    revision: Revision
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Names:
+    """The identifiers that sql/queries.sql leaves open, for one vectorizer."""
+
+    vectorizer: Vectorizer
+    _composed: dict[str, sql.Composed] = field(default_factory=dict)
+
+    def statement(self, name: str) -> sql.Composed:
+        """Return the named statement for this vectorizer; composed once."""
+        if name not in self._composed:
+            self._composed[name] = statement(name, **self.parts)
+        return self._composed[name]
+
+    @cached_property
+    def parts(self) -> dict[str, sql.Composable]:
+        """What each {placeholder} stands for."""
+        v = self.vectorizer
+        queue_keys = [sql.Identifier(f"k{i}") for i in range(1, len(v.keys) + 1)]
+        source = sql.Identifier(v.schema_name, v.table_name)
+        return {
+            "pending": sql.Identifier("pgsbert", f"pending_{v.id}"),
+            "lease": sql.Identifier("pgsbert", f"lease_{v.id}"),
+            "fill": sql.Identifier("pgsbert", f"fill_{v.id}"),
+            "source": source,
+            "target": sql.Identifier(v.target),
+            "vector": sql.Identifier(v.type_schema, "vector"),
+            "vector_table": sql.Identifier(v.vector_schema_name, v.vector_table_name),
+            "operator_class": sql.Identifier(v.type_schema, OPERATOR_CLASSES[v.distance]),
+            "keys": _commas(queue_keys),
+            "keys_descending": _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
+            "pending_keys": _commas(sql.SQL("p.{}").format(k) for k in queue_keys),
+            "fresh_keys": _commas(sql.SQL("f.{}").format(k) for k in queue_keys),
+            "source_keys": _commas(
+                sql.SQL("s.{} as {}").format(sql.Identifier(name), k) for name, k in zip(v.keys, queue_keys, strict=True)
+            ),
+            "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
+            "source_is_lease": self._source_is("l"),
+            "source_is_pending": self._source_is("p"),
+            "source_is_fresh": self._source_is("f"),
+            "source_is_held": self._source_is("h"),
+            "texts": _commas(
+                sql.SQL("nullif(s.{}::text collate \"C\", '')").format(sql.Identifier(name)) for name in v.columns
+            ),
+            "wanted": self._wanted(),
+        }
+
+    def _source_is(self, alias: LiteralString) -> sql.Composed:
+        """Return the condition that a row of the source has the key of ``alias``, by the key's own equality."""
+        return sql.SQL(" and ").join(
+            # the operator comes from the catalog, quoted there
+            sql.SQL("s.{} {} {}.{}").format(
+                sql.Identifier(name), sql.SQL(cast("LiteralString", operator)), sql.SQL(alias), sql.Identifier(f"k{i}")
+            )
+            for i, (name, operator) in enumerate(
+                zip(self.vectorizer.keys, self.vectorizer.key_operators, strict=True), start=1
+            )
+        )
+
+    def _wanted(self) -> sql.Composed:
+        """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
+        v = self.vectorizer
+        conditions = [
+            sql.SQL("coalesce(octet_length(s.{}::text), 0) > 0").format(sql.Identifier(name)) for name in v.columns
+        ]
+        if v.storage == "column":
+            conditions.append(sql.SQL("s.{} is not null").format(sql.Identifier(v.target)))
+        return sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
+
+
+def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+class Queue:
+    """The queue of one vectorizer, over one connection of one worker."""
+
+    def __init__(self, vectorizer: Vectorizer, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
+        self.vectorizer = vectorizer
+        self._names = Names(vectorizer)
+        self._connection = connection
+        self._worker = worker
+
+    async def claim(self, limit: int) -> list[Change]:
+        """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
+        return await self._claim("claim_fresh", limit=limit)
+
+    async def claim_again(self) -> list[Change]:
+        """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
+        return await self._claim("claim_again")
+
+    async def _claim(self, name: str, **parameters: object) -> list[Change]:
+        async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
+            await cursor.execute(
+                self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
+            )
+            claimed = {row.revision: row for row in await cursor.fetchall()}
+        if not claimed:
+            return []
+        revisions = list(claimed)
+        cursor = await self._connection.execute(self._names.statement("texts"), {"revisions": revisions})
+        texts = dict(await cursor.fetchall())
+        vanished = [revision for revision in revisions if revision not in texts]
+        if vanished:
+            await self._execute("settle_vanished", revisions=vanished)
+        return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
+
+    async def settle(self, done: Sequence[Embedded]) -> set[Revision]:
+        """Store the vectors whose texts are still their rows'; return the revisions that were settled.
+
+        The others were edited or deleted meanwhile, or somebody holds them: see :meth:`defer`.
+        """
+        vectors = [None if d.vector is None else as_vectors([d.vector])[0] for d in done]
+        parameters = {"revisions": [d.revision for d in done], "vectors": vectors}
+        async with self._connection.cursor(row_factory=scalar_row) as cursor:
+            await cursor.execute(self._names.statement(f"settle_{self.vectorizer.storage}"), parameters)
+            return set(await cursor.fetchall())
+
+    async def defer(self, revisions: Iterable[Revision]) -> None:
+        """Try rows again a little later that were not settled, without counting an attempt."""
+        await self._execute("defer", revisions=list(revisions))
+
+    async def try_later(self, failed: Failed, delay: timedelta) -> None:
+        """Keep a failed row leased for ``delay``, with its error."""
+        await self._execute(
+            "try_later",
+            revisions=[failed.revision],
+            delay=delay,
+            error_class=failed.error_class,
+            error=failed.error[:2000],
+        )
+
+    async def give_up(self, failed: Failed) -> None:
+        """Move a row from the queue to pgsbert.failures."""
+        await self._execute(
+            "settle_failed", revision=failed.revision, error_class=failed.error_class, error=failed.error[:2000]
+        )
+
+    async def release(self) -> None:
+        """Give back every lease of this worker."""
+        await self._execute("release", worker=self._worker)
+
+    async def expire(self, dead: Sequence[int]) -> None:
+        """End the leases of workers that died."""
+        await self._execute("expire", dead=list(dead))
+
+    async def forget(self) -> None:
+        """Remove leases and failures of rows that are gone."""
+        await self._execute("forget")
+
+    async def is_idle(self) -> bool:
+        """Return whether nothing is pending."""
+        cursor = await self._connection.execute(self._names.statement("is_idle"))
+        row = await cursor.fetchone()
+        return row is not None and bool(row[0])
+
+    async def fill(self, limit: int) -> int | None:
+        """Queue the next ``limit`` existing rows by key; return how many rows were passed, None if another worker is at it.
+
+        The walk is over when fewer than ``limit`` were passed.
+        """
+        async with self._connection.transaction():
+            cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
+            if cursor.rowcount == 0:
+                return None
+            cursor = await self._connection.execute(self._fill_statement("fill_reached"))
+            row = await cursor.fetchone()
+            beyond = self._beyond_last() if row is not None and row[0] else sql.SQL("true")
+            cursor = await self._connection.execute(
+                statement("fill_range", **{**self._names.parts, "beyond_last": beyond}), {"limit": limit}
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            passed = int(row[0])
+            if passed < limit:
+                await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
+            return passed
+
+    def _fill_statement(self, name: str) -> sql.Composed:
+        return self._names.statement(name)
+
+    def _beyond_last(self) -> sql.Composed:
+        parts = self._names.parts
+        return sql.SQL("({}) > (select {} from {})").format(parts["source_order"], parts["keys"], parts["fill"])
+
+    async def _execute(self, name: str, **parameters: object) -> None:
+        await self._connection.execute(self._names.statement(name), parameters or None)
+
+
+async def read_vectorizers(connection: psycopg.AsyncConnection[Any]) -> list[Vectorizer]:
+    """Return the vectorizers that may be claimed from, as the catalog names them now; broken ones are marked."""
+    await connection.execute(statement("broken_sources"))
+    async with connection.cursor(row_factory=class_row(Vectorizer)) as cursor:
+        await cursor.execute(statement("vectorizers"))
+        return await cursor.fetchall()

@@ -1,0 +1,62 @@
+"""Questions from SQL: claim what is open, and reply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from pgsbert.database import as_vectors, statement
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from pgsbert.types import Scores, Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One open question: texts to embed, or documents to score against a query."""
+
+    id: int
+    kind: Literal["embed", "rerank"]
+    model: str
+    query: str | None
+    texts: list[str]
+
+
+class Requests:
+    """The table of open questions, over one connection of one worker."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any], *, worker: int, type_schema: str) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._reply = statement("reply", vector=sql.Identifier(type_schema, "vector"))
+
+    async def claim(self) -> list[Request]:
+        """Take what nobody has taken and whose caller still waits, oldest first."""
+        async with self._connection.cursor(row_factory=class_row(Request)) as cursor:
+            await cursor.execute(statement("claim_requests"), {"worker": self._worker})
+            return sorted(await cursor.fetchall(), key=lambda request: request.id)
+
+    async def reply_vectors(self, request: Request, vectors: Vectors) -> None:
+        """Answer with one embedding a text."""
+        await self._answer(request, vectors=as_vectors(vectors))
+
+    async def reply_scores(self, request: Request, scores: Scores) -> None:
+        """Answer with one score a document."""
+        await self._answer(request, scores=[float(score) for score in scores])
+
+    async def reply_error(self, request: Request, *, code: str, message: str) -> None:
+        """Answer with an error that is raised where the question was asked."""
+        await self._answer(request, error_code=code, error=message[:2000])
+
+    async def forget(self) -> None:
+        """Remove questions whose callers went away."""
+        await self._connection.execute(statement("forget_requests"))
+
+    async def _answer(self, request: Request, **answer: object) -> None:
+        nothing = dict.fromkeys(("vectors", "scores", "error_code", "error"))
+        await self._connection.execute(self._reply, {"id": request.id, **nothing, **answer})

@@ -1,0 +1,197 @@
+"""Install and upgrade schema pgsbert: migrations for tables, then functions, views and grants made anew.
+
+Everything happens in one transaction: an installation is whole or not there.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, LiteralString, cast
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from pgsbert.database import connect
+from pgsbert.errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+EXTENSIONS = ("vector", "dblink")
+VECTOR_AT_LEAST = (0, 8)
+LOCK = 1885827938  # the first half of pgsbert's advisory locks: 'pgsb' in ASCII, below 2^31
+
+DEFAULT_BI_ENCODER: Mapping[str, object] = {
+    "name": "all-MiniLM-L6-v2",
+    "revision": "sentence-transformers/all-MiniLM-L6-v2",
+    "hash": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "dimensions": 384,
+    "max_tokens": 256,
+    "similarity": "cosine",
+}
+
+
+def install(dsn: str) -> str:
+    """Create schema pgsbert, its roles and its default model, or bring them up to date; returns the schema version.
+
+    Raises SchemaError with the next step when an extension or a right is missing.
+    """
+    with connect(dsn, application_name="pgsbert install") as connection:
+        _create_extensions(connection)
+        _require_superuser(connection)
+    return upgrade(dsn, first=True)
+
+
+def upgrade(dsn: str, *, first: bool = False) -> str:
+    """Run the missing migrations and make functions, views and grants anew; returns the schema version."""
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(dsn, application_name="pgsbert upgrade", connect_timeout=10),
+        poolclass=NullPool,
+    )
+    try:
+        with engine.begin() as bind:
+            connection = cast("psycopg.Connection[Any]", bind.connection.driver_connection)
+            if not first and installed_version(connection) is None:
+                raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install" first.')
+            _bring_up_to_date(bind, connection)
+    finally:
+        engine.dispose()
+    with connect(dsn, application_name="pgsbert upgrade") as connection:
+        _check_gateway(connection)
+    return head()
+
+
+def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> None:
+    variables = _variables(connection)
+    connection.execute("set local client_min_messages = warning")
+    connection.execute("select pg_advisory_xact_lock(%s, 0)", [LOCK])
+    _refuse_newer(connection)
+    connection.execute("create schema if not exists pgsbert")
+    _run_file(connection, "roles.sql", variables)
+    _migrate(bind, variables)
+    for name in _function_files():
+        _run_file(connection, f"functions/{name}", variables)
+    _run_file(connection, "views.sql", variables)
+    _run_file(connection, "grants.sql", variables)
+    _register_default_model(connection)
+
+
+def head() -> str:
+    """Return the schema version this package brings."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def installed_version(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the schema version of a database, None where pgsbert is not installed."""
+    row = connection.execute("select to_regclass('pgsbert.migration') is not null").fetchone()
+    if row is None or not row[0]:
+        return None
+    row = connection.execute("select version_num from pgsbert.migration").fetchone()
+    return None if row is None else str(row[0])
+
+
+def load_file(connection: psycopg.Connection[Any], name: str) -> None:
+    """Run a file of sql/ as the installation does; the tests compare sql/schema.sql with the migrations by it."""
+    _run_file(connection, name, _variables(connection))
+
+
+def _create_extensions(connection: psycopg.Connection[Any]) -> None:
+    for extension in EXTENSIONS:
+        try:
+            connection.execute(sql.SQL("create extension if not exists {}").format(sql.Identifier(extension)))
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SchemaError(
+                f"This role may not create the extension {extension}: have an administrator run "
+                f'"CREATE EXTENSION {extension}" in this database, then run "pgsbert install" again.'
+            ) from error
+        except psycopg.errors.FeatureNotSupported as error:
+            raise SchemaError(
+                f"The server does not have the extension {extension}: install its package on the server "
+                "(pgvector 0.8 or newer for vector, postgresql-contrib for dblink)."
+            ) from error
+
+
+def _require_superuser(connection: psycopg.Connection[Any]) -> None:
+    row = connection.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
+    if row is None or not row[0]:
+        raise SchemaError("pgsbert install needs a superuser for now: connect as one, for example with --dsn.")
+
+
+def _variables(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return what :"vector_schema" and :"dblink_schema" stand for in the SQL files, as quoted identifiers."""
+    rows = connection.execute(
+        "select e.extname, n.nspname, e.extversion from pg_extension as e"
+        " join pg_namespace as n on n.oid = e.extnamespace where e.extname = any(%s)",
+        [list(EXTENSIONS)],
+    ).fetchall()
+    found = {name: (schema, version) for name, schema, version in rows}
+    for extension in EXTENSIONS:
+        if extension not in found:
+            raise SchemaError(f'The extension {extension} is not in this database: run "CREATE EXTENSION {extension}".')
+    version = tuple(int(part) for part in found["vector"][1].split(".")[:2])
+    if version < VECTOR_AT_LEAST:
+        raise SchemaError(f"pgvector is {found['vector'][1]}, and 0.8 or newer is needed: run \"ALTER EXTENSION vector UPDATE\".")
+    return {f"{name}_schema": sql.Identifier(schema).as_string(connection) for name, (schema, _) in found.items()}
+
+
+def _function_files() -> Iterator[str]:
+    folder = files("pgsbert.sql").joinpath("functions")
+    yield from sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+
+
+def _run_file(connection: psycopg.Connection[Any], name: str, variables: Mapping[str, str]) -> None:
+    text = files("pgsbert.sql").joinpath(name).read_text(encoding="utf-8")
+    for variable, value in variables.items():
+        text = text.replace(f':"{variable}"', value)
+    # the package's own file is as trustworthy as a literal
+    connection.execute(cast("LiteralString", text))
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "pgsbert:migrations")
+    return config
+
+
+def _migrate(bind: Connection, variables: Mapping[str, str]) -> None:
+    config = _config()
+    config.attributes["connection"] = bind
+    config.attributes["variables"] = variables
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(connection: psycopg.Connection[Any]) -> None:
+    version = installed_version(connection)
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if version is not None and version not in known:
+        raise SchemaError(f"The schema is at {version}, this pgsbert knows {head()}: upgrade the package.")
+
+
+def _register_default_model(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(
+        "insert into pgsbert.model (name, kind, revision, hash, dimensions, max_tokens, similarity, is_default)"
+        " values (%(name)s, 'bi-encoder', %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s,"
+        " not exists (select from pgsbert.model where is_default and kind = 'bi-encoder'))"
+        " on conflict (name) do nothing",
+        DEFAULT_BI_ENCODER,
+    )
+
+
+def _check_gateway(connection: psycopg.Connection[Any]) -> None:
+    try:
+        connection.execute("select pgsbert.connect_gateway()")
+    except psycopg.Error as error:
+        raise SchemaError(
+            "pgsbert is installed, but its loopback connection could not log in as pgsbert_gateway, so embed() will"
+            f" not work: {error.diag.message_detail or error}. Allow that role in pg_hba.conf for the server's socket."
+        ) from error

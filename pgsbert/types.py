@@ -1,0 +1,68 @@
+"""The values that cross module borders: plain, frozen, without behaviour that waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NewType, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors: TypeAlias = NDArray[np.float32]  # shape (n, dimensions)
+    Scores: TypeAlias = NDArray[np.float32]  # shape (n,)
+
+Revision = NewType("Revision", int)
+VectorizerId = NewType("VectorizerId", int)
+
+ModelKind = Literal["bi-encoder", "cross-encoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A registered model: what the database knows about it, never where its files are.
+
+    ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (None for a
+    cross-encoder), ``max_tokens`` where texts are truncated, the prompts are put before every text.
+    """
+
+    name: str
+    kind: ModelKind
+    revision: str | None = None
+    hash: str | None = None
+    dimensions: int | None = None
+    max_tokens: int | None = None
+    similarity: str | None = None
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+
+class Encoder(Protocol):
+    """A bi-encoder: two texts apart, one vector each (Reimers and Gurevych 2019)."""
+
+    @property
+    def model(self) -> Model:
+        """What was loaded, as it would be registered: dimensions, tokens and hash read from the files."""
+        ...
+
+    def encode(self, texts: Sequence[str], /) -> Vectors:
+        """Return one float32 embedding a text, shape (len(texts), dimensions), in the order of ``texts``.
+
+        Prompts are the caller's: texts are encoded as given. Raises whatever the model raises.
+        """
+        ...
+
+
+class Reranker(Protocol):
+    """A cross-encoder: both texts together, one score (Nogueira and Cho 2019)."""
+
+    @property
+    def model(self) -> Model:
+        """What was loaded, as it would be registered."""
+        ...
+
+    def score(self, query: str, documents: Sequence[str], /) -> Scores:
+        """Return one float32 relevance score a document, shape (len(documents),), higher is better."""
+        ...

@@ -1,0 +1,223 @@
+"""The sidecar worker: embeds new and changed rows, answers questions, and comes back after every lost connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+import time
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+import pgsbert
+from pgsbert.backoff import delay
+from pgsbert.database import connect_async, register_vector_async, statement
+from pgsbert.errors import SchemaError
+from pgsbert.events import log
+from pgsbert.requests import Requests
+from pgsbert.schema import head
+from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Listener
+from pgsbert.worker.indexes import build_index
+from pgsbert.worker.inference import Inference
+from pgsbert.worker.models import Models
+from pgsbert.worker.questions import Questions
+from pgsbert.worker.rows import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from pgsbert.worker.models import Load
+
+HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
+STOP_WITHIN = 8.0  # seconds for the batch in the model to end after SIGTERM
+
+# Plans are kept by the server and must suit queues of any size: probe by index, always. A lock that a user holds is
+# not waited for.
+ROWS_OPTIONS = (
+    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=100ms"
+    " -c default_transaction_isolation=read\\ committed -c jit=off"
+)
+QUESTIONS_OPTIONS = "-c default_transaction_isolation=read\\ committed -c synchronous_commit=off -c jit=off"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one worker runs."""
+
+    dsn: str
+    drain: bool = False
+    poll: timedelta = timedelta(seconds=5)
+
+
+class Worker:
+    """One worker process: three connections, one thread for the models."""
+
+    def __init__(self, options: Options, load: Load) -> None:
+        self._options = options
+        self._inference = Inference()
+        self._models = Models(load, self._inference)
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._asked = asyncio.Event()
+        self._catalog_changed = asyncio.Event()
+
+    def stop(self) -> None:
+        """End after the batch in the model, with all leases given back."""
+        self._stop.set()
+        self._changed.set()
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Work until stopped, or with ``drain`` until nothing is left; reconnects for ever.
+
+        Raises SchemaError when the database and this package do not fit.
+        """
+        attempt = 0
+        while not self._stop.is_set():
+            connected = time.monotonic()
+            try:
+                await self._work()
+            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLostError) as error:
+                if time.monotonic() - connected > RECONNECT_MOST.total_seconds():
+                    attempt = 0
+                log("connection_lost", error=type(error).__name__, reason=str(error).strip().splitlines()[0])
+            else:
+                return
+            wait = delay(attempt, first=RECONNECT_FIRST, most=RECONNECT_MOST, chance=random.random())
+            attempt += 1
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait.total_seconds())
+
+    async def _work(self) -> None:
+        async with AsyncExitStack() as stack:
+            connect = self._options.dsn
+            rows_connection = await stack.enter_async_context(
+                await connect_async(connect, application_name="pgsbert rows", options=ROWS_OPTIONS)
+            )
+            await _check_schema(rows_connection)
+            questions_connection = await stack.enter_async_context(
+                await connect_async(connect, application_name="pgsbert questions", options=QUESTIONS_OPTIONS)
+            )
+            await register_vector_async(rows_connection)
+            await register_vector_async(questions_connection)
+            worker = await _register(rows_connection)
+            log("started", worker=worker)
+            questions = await self._questions(questions_connection, worker)
+            rows = Rows(
+                rows_connection,
+                worker=worker,
+                models=self._models,
+                inference=self._inference,
+                changed=self._changed,
+                catalog_changed=self._catalog_changed,
+                stop=self._stop,
+                poll=self._options.poll,
+            )
+            await self._run_together(
+                self._run_rows(rows, rows_connection, worker),
+                questions.run(),
+                self._beat(questions_connection, rows, questions, worker),
+                Listener(
+                    connect,
+                    {"pgsbert": self._changed, "pgsbert_request": self._asked, "pgsbert_catalog": self._catalog_changed},
+                ).run(),
+                self._build_indexes(rows),
+            )
+
+    async def _questions(self, connection: psycopg.AsyncConnection[Any], worker: int) -> Questions:
+        cursor = await connection.execute("select pgsbert.vector_schema()")
+        row = await cursor.fetchone()
+        assert row is not None
+        return Questions(
+            connection,
+            requests=Requests(connection, worker=worker, type_schema=row[0]),
+            models=self._models,
+            inference=self._inference,
+            asked=self._asked,
+            stop=self._stop,
+        )
+
+    async def _run_together(self, rows: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
+        """Run until the first ends: the rows, because the worker stops, or any of them by an error."""
+        tasks = [asyncio.ensure_future(part) for part in (rows, *others)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0] not in done and self._stop.is_set() and not any(task.exception() for task in done):
+                await asyncio.wait(tasks[:1], timeout=STOP_WITHIN)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run_rows(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
+        try:
+            await rows.run(drain=self._options.drain)
+            if self._options.drain and not self._stop.is_set():
+                for vectorizer in rows.vectorizers:
+                    if vectorizer.index_wanted:
+                        await build_index(self._options.dsn, vectorizer)
+        finally:
+            # also when cancelled, with the model hanging: what is leased is anybody's at once
+            with suppress(psycopg.Error):
+                await asyncio.shield(self._leave(rows, connection, worker))
+
+    async def _leave(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
+        await rows.release()
+        await connection.execute(statement("unregister_worker"), {"worker": worker})
+        log("stopped", worker=worker)
+
+    async def _beat(
+        self, connection: psycopg.AsyncConnection[Any], rows: Rows, questions: Questions, worker: int
+    ) -> None:
+        seen: dict[int, int] = {}
+        while True:
+            rows.asked_at = questions.last_asked
+            rates = {str(id): (count - seen.get(id, 0)) / HEARTBEAT_EVERY for id, count in rows.settled.items()}
+            seen = dict(rows.settled)  # type: ignore[arg-type]  # ids are ints
+            cursor = await connection.execute(
+                statement("heartbeat"),
+                {"worker": worker, "models": Jsonb(self._models.states), "rates": Jsonb(rates)},
+            )
+            if await cursor.fetchone() is None:
+                raise ConnectionLostError("this worker was taken for dead: its connection was gone")
+            await asyncio.sleep(HEARTBEAT_EVERY)
+
+    async def _build_indexes(self, rows: Rows) -> None:
+        while True:
+            for vectorizer in rows.vectorizers:
+                if vectorizer.filled and vectorizer.index_wanted:
+                    await build_index(self._options.dsn, vectorizer)
+            await asyncio.sleep(1)
+
+
+class ConnectionLostError(Exception):
+    """The database side of this worker is gone; it starts anew."""
+
+
+async def _register(connection: psycopg.AsyncConnection[Any]) -> int:
+    cursor = await connection.execute(
+        statement("register_worker"),
+        {"host": socket.gethostname(), "pid": os.getpid(), "version": pgsbert.__version__},
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def _check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
+    cursor = await connection.execute("select to_regclass('pgsbert.migration') is not null")
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install".')
+    cursor = await connection.execute("select version_num from pgsbert.migration")
+    row = await cursor.fetchone()
+    if row is None or row[0] < head():
+        raise SchemaError(f'Schema is at {row and row[0]}, this worker needs {head()}: run "pgsbert upgrade".')

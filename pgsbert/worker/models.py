@@ -1,0 +1,68 @@
+"""The models of one worker: loaded once, when first needed, and what there is to say about each."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from psycopg.rows import class_row
+
+from pgsbert.database import statement
+from pgsbert.errors import PgsbertError
+from pgsbert.events import log
+from pgsbert.types import Encoder, Model, Reranker
+from pgsbert.worker.inference import QUESTION, Inference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    Load: TypeAlias = Callable[[Model], Encoder | Reranker]
+
+TRY_AGAIN_AFTER = 30.0  # seconds; a missing model may be installed while the worker runs
+
+
+class Models:
+    """Loads registered models and keeps them."""
+
+    def __init__(self, load: Load, inference: Inference) -> None:
+        self._load = load
+        self._inference = inference
+        self._loaded: dict[str, Encoder | Reranker] = {}
+        self._failed: dict[str, tuple[float, PgsbertError]] = {}
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What the heartbeat reports: 'present', or why a model cannot be used here."""
+        present = dict.fromkeys(self._loaded, "present")
+        return {**present, **{name: str(error) for name, (_, error) in self._failed.items()}}
+
+    async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
+        """Return the model, loading it on first use; raises PgsbertError when this worker cannot."""
+        if name in self._loaded:
+            return self._loaded[name]
+        if name in self._failed and time.monotonic() - self._failed[name][0] < TRY_AGAIN_AFTER:
+            raise self._failed[name][1]
+        registered = await registered_model(name, connection)
+        started = time.monotonic()
+        try:
+            loaded = await self._inference.run(QUESTION, self._load, registered)
+        except PgsbertError as error:
+            self._failed[name] = (time.monotonic(), error)
+            log("model_not_loaded", model=name, error=error)
+            raise
+        self._failed.pop(name, None)
+        self._loaded[name] = loaded
+        log("model_loaded", model=name, seconds=time.monotonic() - started)
+        return loaded
+
+
+async def registered_model(name: str, connection: psycopg.AsyncConnection[Any]) -> Model:
+    """Return the registration of a model."""
+    async with connection.cursor(row_factory=class_row(Model)) as cursor:
+        await cursor.execute(statement("models"))
+        for model in await cursor.fetchall():
+            if model.name == name:
+                return model
+    raise PgsbertError(f'No model is registered as "{name}": run "pgsbert model add {name}".')

@@ -1,0 +1,149 @@
+"""Answer questions from SQL: embed and rerank, many waiting ones through the model together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from datetime import timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgsbert.errors import PgsbertError
+from pgsbert.events import log
+from pgsbert.wakeups import wait_for
+from pgsbert.worker.inference import QUESTION, Inference
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
+    from numpy.typing import NDArray
+
+    from pgsbert.requests import Request, Requests
+    from pgsbert.types import Encoder, Reranker, Scores, Vectors
+    from pgsbert.worker.models import Models
+
+POLL = timedelta(seconds=1)
+REMEMBERED = 2048  # recent queries, of all models
+FORGET_EVERY = 30.0  # seconds
+
+
+class Recent:
+    """The embeddings of recent queries, least recently used out first."""
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._most = most
+        self._vectors: OrderedDict[tuple[str, str], NDArray[np.float32]] = OrderedDict()
+
+    def get(self, model: str, text: str) -> NDArray[np.float32] | None:
+        """Return the remembered embedding, shape (dimensions,), or None."""
+        vector = self._vectors.get((model, text))
+        if vector is not None:
+            self._vectors.move_to_end((model, text))
+        return vector
+
+    def put(self, model: str, text: str, vector: NDArray[np.float32]) -> None:
+        """Remember one embedding."""
+        self._vectors[model, text] = vector
+        if len(self._vectors) > self._most:
+            self._vectors.popitem(last=False)
+
+
+class Questions:
+    """The questions of all sessions, over one connection."""
+
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        requests: Requests,
+        models: Models,
+        inference: Inference,
+        asked: asyncio.Event,
+        stop: asyncio.Event,
+    ) -> None:
+        self._connection = connection
+        self._requests = requests
+        self._models = models
+        self._inference = inference
+        self._asked = asked
+        self._stop = stop
+        self._recent = Recent()
+        self.last_asked = -1e9
+
+    async def run(self) -> None:
+        """Answer until stopped."""
+        forgotten = time.monotonic()
+        while not self._stop.is_set():
+            while requests := await self._requests.claim():
+                self.last_asked = time.monotonic()
+                for (kind, model), group in groupby(sorted(requests, key=_kind), key=_kind):
+                    await self._answer(kind, model, list(group))
+            if time.monotonic() - forgotten > FORGET_EVERY:
+                await self._requests.forget()
+                forgotten = time.monotonic()
+            await wait_for(self._asked, POLL)
+
+    async def _answer(self, kind: str, model: str, requests: list[Request]) -> None:
+        started = time.monotonic()
+        try:
+            loaded = await self._models.load(model, self._connection)
+        except PgsbertError as error:
+            for request in requests:
+                await self._requests.reply_error(request, code="PB009", message=str(error))
+            return
+        for request in requests if kind == "rerank" else []:
+            await self._rerank(loaded, request)  # type: ignore[arg-type]  # its kind was checked by put()
+        if kind == "embed":
+            await self._embed(loaded, requests)  # type: ignore[arg-type]  # its kind was checked by put()
+        log("answered", kind=kind, model=model, requests=len(requests), seconds=time.monotonic() - started)
+
+    async def _embed(self, encoder: Encoder, requests: Sequence[Request]) -> None:
+        """Encode what is new of all requests at once; if that fails, each request by itself."""
+        try:
+            vectors = await self._vectors(encoder, [text for request in requests for text in request.texts])
+        except Exception as error:  # whatever the model raises is the asker's to know
+            if len(requests) == 1:
+                await self._report(requests[0], error)
+            else:
+                for request in requests:
+                    await self._embed(encoder, [request])
+            return
+        start = 0
+        for request in requests:
+            await self._requests.reply_vectors(request, vectors[start : start + len(request.texts)])
+            start += len(request.texts)
+
+    async def _vectors(self, encoder: Encoder, texts: Sequence[str]) -> Vectors:
+        model = encoder.model
+        known = {text: self._recent.get(model.name, text) for text in texts}
+        new = [text for text, vector in known.items() if vector is None]
+        if new:
+            prompted = [model.query_prompt + text for text in new]
+            vectors = await self._inference.run(QUESTION, encoder.encode, prompted)
+            if not np.isfinite(vectors).all():
+                raise FloatingPointError("the model returned NaN or infinity")
+            known.update(zip(new, vectors, strict=True))
+            for text, vector in zip(new, vectors, strict=True):
+                self._recent.put(model.name, text, vector)
+        return np.stack([known[text] for text in texts])  # type: ignore[arg-type]  # all are filled by now
+
+    async def _rerank(self, reranker: Reranker, request: Request) -> None:
+        try:
+            scores: Scores = await self._inference.run(QUESTION, reranker.score, request.query, request.texts)
+        except Exception as error:  # whatever the model raises is the asker's to know
+            await self._report(request, error)
+        else:
+            await self._requests.reply_scores(request, scores)
+
+    async def _report(self, request: Request, error: Exception) -> None:
+        log("question_failed", kind=request.kind, model=request.model, error_class=type(error).__name__)
+        message = f'the model "{request.model}" failed: {type(error).__name__}: {error}'
+        await self._requests.reply_error(request, code="PB009", message=message)
+
+
+def _kind(request: Request) -> tuple[str, str]:
+    return request.kind, request.model

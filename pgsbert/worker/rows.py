@@ -1,0 +1,285 @@
+"""Keep embeddings true: fill, claim, encode outside any transaction, settle; then sleep until there is work."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from pgsbert.backoff import delay
+from pgsbert.batching import Pace, plan_batches
+from pgsbert.database import statement
+from pgsbert.errors import PgsbertError
+from pgsbert.events import log
+from pgsbert.queue import Queue, Vectorizer, read_vectorizers
+from pgsbert.types import Revision, VectorizerId
+from pgsbert.wakeups import Gate, wait_for
+from pgsbert.work import Change, Embedded, Failed, embed
+from pgsbert.worker.inference import ROWS, Inference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgsbert.types import Encoder
+    from pgsbert.worker.models import Models
+
+MAX_ATTEMPTS = 5
+CATALOG_AGE = 5.0  # seconds after which names are read again, for renames that no error has shown
+UPKEEP_EVERY = 1.0  # seconds between looks at expired leases and dead workers
+BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
+BATCH_CHARACTERS_WHILE_ASKED = 2048
+BATCH_ROWS = 256
+LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
+
+CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
+SETTLE = Pace(size=64, least=1, most=1024, target=timedelta(milliseconds=50))
+
+HELD_BY_OTHERS = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+)
+CATALOG_MOVED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+
+
+class Rows:
+    """The rows of all vectorizers, over one connection."""
+
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        worker: int,
+        models: Models,
+        inference: Inference,
+        changed: asyncio.Event,
+        catalog_changed: asyncio.Event,
+        stop: asyncio.Event,
+        poll: timedelta,
+    ) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._models = models
+        self._inference = inference
+        self._changed = changed
+        self._catalog_changed = catalog_changed
+        self._stop = stop
+        self._poll = poll
+        self._gate = Gate(connection)
+        self._queues: list[Queue] = []
+        self._catalog_read = self._upkeep_done = -1e9
+        self._claim_paces: dict[VectorizerId, Pace] = {}
+        self._settle_paces: dict[VectorizerId, Pace] = {}
+        self.settled: Counter[VectorizerId] = Counter()
+        self.asked_at = -1e9
+
+    @property
+    def vectorizers(self) -> list[Vectorizer]:
+        """The vectorizers that are claimed from, as last read."""
+        return [queue.vectorizer for queue in self._queues]
+
+    async def run(self, *, drain: bool) -> None:
+        """Work until stopped; with ``drain`` until nothing is left that can be done now."""
+        while not self._stop.is_set():
+            await self._gate.become_awake()
+            while not self._stop.is_set() and await self._round():
+                pass
+            if self._gate.is_held and await self._found_while_draining():
+                continue
+            if drain and await self._is_idle():
+                return
+            await wait_for(self._changed, min(self._poll, timedelta(seconds=0.1)) if drain else self._poll)
+
+    async def release(self) -> None:
+        """Give back what is leased."""
+        for queue in self._queues:
+            await queue.release()
+
+    async def _found_while_draining(self) -> bool:
+        """Look again until every commit that did not notify is visible; True as soon as there was something to do."""
+        sleepy_since = await self._gate.become_sleepy()
+        pause = 0.001
+        started = time.monotonic()
+        while not self._stop.is_set():
+            oldest = await self._gate.oldest_running()
+            # the look comes after the snapshot that oldest was read from
+            if await self._round():
+                return True
+            # a foreign transaction may stay open for hours: from here on it is only delayed by the poll
+            if oldest >= sleepy_since or time.monotonic() - started > self._poll.total_seconds():
+                return False
+            await wait_for(self._changed, timedelta(seconds=pause))
+            pause = min(pause * 2, 0.05)
+        return False
+
+    async def _is_idle(self) -> bool:
+        await self._read_catalog()
+        for queue in self._queues:
+            if not queue.vectorizer.filled or not await queue.is_idle():
+                return False
+        return True
+
+    async def _round(self) -> bool:
+        """Give every queue one turn; returns whether anything was done."""
+        try:
+            await self._refresh_catalog()
+            worked = await self._upkeep()
+            for queue in list(self._queues):
+                if self._stop.is_set():
+                    return False
+                worked |= await self._turn(queue)
+        except CATALOG_MOVED as error:
+            # renamed or dropped between reading the catalog and using it
+            log("catalog_moved", error=type(error).__name__)
+            self._catalog_read = -1e9
+            await asyncio.sleep(0.05)
+            return True
+        return worked
+
+    async def _refresh_catalog(self) -> None:
+        if self._catalog_changed.is_set() or time.monotonic() - self._catalog_read > CATALOG_AGE:
+            self._catalog_changed.clear()
+            await self._read_catalog()
+
+    async def _read_catalog(self) -> None:
+        vectorizers = await read_vectorizers(self._connection)
+        self._catalog_read = time.monotonic()
+        if vectorizers != self.vectorizers:
+            self._queues = [Queue(v, self._connection, self._worker) for v in vectorizers]
+
+    async def _upkeep(self) -> bool:
+        """Take over from the dead and try again what is due; returns whether there was something to try."""
+        if time.monotonic() - self._upkeep_done < UPKEEP_EVERY:
+            return False
+        cursor = await self._connection.execute(statement("dead_workers"), {"worker": self._worker})
+        dead = [row[0] for row in await cursor.fetchall()]
+        if dead:
+            log("workers_died", workers=",".join(map(str, dead)))
+        tried = False
+        for queue in self._queues:
+            if dead:
+                await queue.expire(dead)
+            await queue.forget()
+            encoder = await self._encoder(queue)
+            if encoder is not None and (changes := await queue.claim_again()):
+                await self._try_again(queue, changes, encoder)
+                tried = True
+        if not tried:
+            # while something was due there may be more: look again in the next round
+            self._upkeep_done = time.monotonic()
+        return tried
+
+    async def _try_again(self, queue: Queue, changes: Sequence[Change], encoder: Encoder) -> None:
+        deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
+        reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
+        await self._record_failures(queue, (Failed(c.revision, c.attempts, "WorkerDied", reason) for c in deadly))
+        await self._embed_and_settle(queue, [c for c in changes if c.attempts <= MAX_ATTEMPTS], encoder)
+
+    async def _turn(self, queue: Queue) -> bool:
+        encoder = await self._encoder(queue)
+        if encoder is None:
+            return False
+        v = queue.vectorizer
+        pace = self._claim_paces.get(v.id, CLAIM)
+        started = time.monotonic()
+        changes = await queue.claim(pace.size)
+        if len(changes) == pace.size:
+            await self._connection.execute(statement("wake_others"))
+        filled = 0
+        if len(changes) < pace.size and not v.filled:
+            filled = await self._fill(queue, limit=2 * pace.size)
+        if changes:
+            await self._embed_and_settle(queue, changes, encoder)
+            took = timedelta(seconds=time.monotonic() - started)
+            self._claim_paces[v.id] = pace.after(rows=len(changes), took=took)
+        return bool(changes or filled)
+
+    async def _fill(self, queue: Queue, *, limit: int) -> int:
+        try:
+            passed = await queue.fill(limit)
+        except HELD_BY_OTHERS:
+            # a user holds a row of this range in an open transaction: try again at the next turn
+            return 0
+        if passed is not None and passed < limit:
+            log("filled", vectorizer=queue.vectorizer.name)
+            self._catalog_read = -1e9
+        return passed or 0
+
+    async def _encoder(self, queue: Queue) -> Encoder | None:
+        try:
+            return await self._models.load(queue.vectorizer.model, self._connection)  # type: ignore[return-value]  # its kind was checked at create_vectorizer
+        except PgsbertError:
+            return None
+
+    async def _embed_and_settle(self, queue: Queue, changes: Sequence[Change], encoder: Encoder) -> None:
+        prompt = queue.vectorizer.document_prompt
+        waiting: list[Embedded] = []
+        for batch in self._batches(changes):
+            outcomes = await self._inference.run(ROWS, embed, batch, lambda texts: encoder.encode([prompt + t for t in texts]))
+            waiting += [o for o in outcomes if isinstance(o, Embedded)]
+            await self._record_failures(queue, (o for o in outcomes if isinstance(o, Failed)))
+            if len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size or len(outcomes) < BATCH_ROWS // 4:
+                await self._settle(queue, waiting)
+                waiting = []
+            if self._stop.is_set():
+                break
+        await self._settle(queue, waiting)
+
+    def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
+        asked = time.monotonic() - self.asked_at < 5.0
+        lengths = [min(len(change.text), LONGEST_COUNTED) for change in changes]
+        budget = BATCH_CHARACTERS_WHILE_ASKED if asked else BATCH_CHARACTERS
+        return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))
+
+    async def _settle(self, queue: Queue, done: Sequence[Embedded]) -> None:
+        """Settle in pieces that hold row locks for about 50 ms."""
+        v = queue.vectorizer
+        position = 0
+        while position < len(done):
+            pace = self._settle_paces.get(v.id, SETTLE)
+            piece = done[position : position + pace.size]
+            position += len(piece)
+            started = time.monotonic()
+            settled = await self._settle_piece(queue, piece)
+            took = time.monotonic() - started
+            self._settle_paces[v.id] = pace.after(rows=len(piece), took=timedelta(seconds=took))
+            self.settled[v.id] += len(settled)
+            left = [d.revision for d in piece if d.revision not in settled]
+            if left:
+                await queue.defer(left)
+            log("settled", vectorizer=v.name, done=len(settled), deferred=len(left), seconds=took)
+
+    async def _settle_piece(self, queue: Queue, piece: Sequence[Embedded]) -> set[Revision]:
+        try:
+            return await queue.settle(piece)
+        except HELD_BY_OTHERS as error:
+            log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
+            return set()
+        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
+            raise
+        except psycopg.Error as error:
+            # the table's own triggers and constraints may refuse one row: find it, store its neighbours
+            if len(piece) > 1:
+                middle = len(piece) // 2
+                return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
+            failed = Failed(piece[0].revision, MAX_ATTEMPTS, type(error).__name__, error.diag.message_primary or str(error))
+            await self._record_failures(queue, [failed])
+            return {piece[0].revision}
+
+    async def _record_failures(self, queue: Queue, failures: Iterable[Failed]) -> None:
+        for failed in failures:
+            log("failed", vectorizer=queue.vectorizer.name, attempts=failed.attempts, error_class=failed.error_class)
+            if failed.attempts >= MAX_ATTEMPTS:
+                await queue.give_up(failed)
+            else:
+                wait = delay(
+                    failed.attempts, first=timedelta(seconds=0.5), most=timedelta(minutes=5), chance=random.random()
+                )
+                await queue.try_later(failed, wait)
+

@@ -1,0 +1,143 @@
+-- What the system catalogs say about a source table: key, types, names. Nothing here writes.
+
+create or replace function pgsbert.caller() returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select r.oid
+    from pg_roles as r
+    -- inside SECURITY DEFINER current_user is the owner; SET ROLE still shows in the setting
+    where r.rolname = coalesce(nullif(current_setting('role'), 'none'), session_user)
+);
+comment on function pgsbert.caller() is 'The role that asks, seen from inside a SECURITY DEFINER function';
+
+create or replace function pgsbert.column_type(source oid, number smallint) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    with recursive base as (
+        select a.atttypid as type, a.atttypmod as typmod, a.attcollation as collation
+        from pg_attribute as a
+        where a.attrelid = source and a.attnum = number
+        union all
+        -- a domain's checks were passed in the source table; running them again in the queue could only fail
+        select t.typbasetype, t.typtypmod, b.collation
+        from base as b
+        join pg_type as t on t.oid = b.type
+        where t.typtype = 'd'
+    )
+    select format_type(b.type, b.typmod)
+        || coalesce(' collate ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname), '')
+    from base as b
+    join pg_type as t on t.oid = b.type and t.typtype <> 'd'
+    left join pg_collation as c on c.oid = b.collation and c.oid <> t.typcollation
+    left join pg_namespace as n on n.oid = c.collnamespace;
+end;
+comment on function pgsbert.column_type(oid, smallint) is 'The type of a column as DDL: domains as their base type, collation where it is not the type''s own';
+
+create or replace function pgsbert.key_index(source oid) returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select i.indexrelid
+    from pg_index as i
+    where i.indrelid = source
+      and i.indisunique and i.indisvalid and i.indimmediate
+      and i.indpred is null and i.indexprs is null
+      and not exists (
+          select
+          from unnest(i.indkey::smallint[]) with ordinality as k(number, place)
+          join pg_attribute as a on a.attrelid = source and a.attnum = k.number
+          where k.place <= i.indnkeyatts and (not a.attnotnull or a.attgenerated = 'v')
+      )
+    order by i.indisprimary desc, i.indnkeyatts, i.indexrelid
+    limit 1
+);
+comment on function pgsbert.key_index(oid) is 'The primary key, or else a unique index over NOT NULL columns that is neither deferrable nor partial';
+
+create or replace function pgsbert.key_columns(index_oid oid)
+returns table (place bigint, number smallint, name name, operator text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select k.place, k.number, a.attname, format('operator(%I.%s)', n.nspname, o.oprname)
+    from pg_index as i
+    cross join unnest(i.indkey::smallint[], i.indclass::oid[]) with ordinality as k(number, opclass, place)
+    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
+    join pg_opclass as c on c.oid = k.opclass
+    -- strategy 3 is equality in every btree operator family
+    join pg_amop as m on m.amopfamily = c.opcfamily and m.amopstrategy = 3
+                     and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+    join pg_operator as o on o.oid = m.amopopr
+    join pg_namespace as n on n.oid = o.oprnamespace
+    where i.indexrelid = index_oid and k.place <= i.indnkeyatts
+    order by k.place;
+end;
+comment on function pgsbert.key_columns(oid) is 'Columns of a key with the equality operator its index uses, wherever that lives';
+
+create or replace function pgsbert.vector_type() returns regtype
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select t.oid::regtype
+    from pg_extension as e
+    join pg_depend as d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+    join pg_type as t on d.classid = 'pg_type'::regclass and d.objid = t.oid
+    where e.extname = 'vector' and t.typname = 'vector'
+);
+comment on function pgsbert.vector_type() is 'The type vector, in whatever schema the extension lives now';
+
+create or replace function pgsbert.vector_schema() returns name
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (select n.nspname from pg_type as t join pg_namespace as n on n.oid = t.typnamespace where t.oid = pgsbert.vector_type());
+comment on function pgsbert.vector_schema() is 'Where the operators and operator classes of vector live';
+
+create or replace function pgsbert.stamp(source oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select format('%s/%s/%s', s.system_identifier, d.oid, source)
+    from pg_control_system() as s
+    cross join pg_database as d
+    where d.datname = current_database()
+);
+comment on function pgsbert.stamp(oid) is 'Which cluster, database and table the column numbers of a vectorizer belong to';
+
+create or replace function pgsbert.vectorizer_named(vectorizer_name text) returns pgsbert.vectorizer
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+begin
+    select * into v from pgsbert.vectorizer where name = vectorizer_name;
+    if not found then
+        raise exception using
+            errcode = 'PB006',
+            message = format('no vectorizer is called "%s"', vectorizer_name),
+            hint = coalesce(
+                'There are: ' || (select string_agg(name, ', ' order by name) from pgsbert.vectorizer) || '.',
+                'There is none yet: make one with pgsbert.create_vectorizer.'
+            );
+    end if;
+    return v;
+end;
+$$;
+comment on function pgsbert.vectorizer_named(text) is 'The vectorizer of that name, or PB006';
+
+create or replace function pgsbert.check_owner(source oid) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    owner oid := (select relowner from pg_class where oid = source);
+begin
+    if not pg_has_role(pgsbert.caller(), owner, 'usage') then
+        raise insufficient_privilege using
+            message = format('must be owner of table %s', source::regclass),
+            hint = format('Ask %I to do it, or to grant you that role.', pg_get_userbyid(owner));
+    end if;
+end;
+$$;
+comment on function pgsbert.check_owner(oid) is 'Raises 42501 unless the caller owns the table or is a member of its owner';

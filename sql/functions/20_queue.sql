@@ -1,0 +1,325 @@
+-- The queue of a vectorizer: statements that record what must be embedded, made for the table as it is.
+--
+-- Transition tables are read by position: "new_rows as n(c1, c2, c4)" names every column after its attnum, so a
+-- rename changes nothing. Dropping a column moves positions: the trigger function looks for that first, and then
+-- runs the statement made anew instead of its own.
+
+create or replace function pgsbert.wake() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if current_setting('pgsbert.notify', true) = 'off' then
+        return;
+    end if;
+    -- PREPARE TRANSACTION refuses a transaction that has notified: leave such servers to the poll
+    if coalesce(nullif(current_setting('pgsbert.notify', true), ''), 'auto') = 'auto'
+       and current_setting('max_prepared_transactions')::int > 0 then
+        return;
+    end if;
+    -- An awake worker holds this lock exclusively and looks at the queue before it sleeps. Trying comes after the
+    -- upsert, when this transaction has an xid the worker waits for; and never blocks, so that nobody queues here.
+    if pg_try_advisory_lock_shared(1885827938, 1) then
+        perform pg_advisory_unlock_shared(1885827938, 1);
+        perform pg_notify('pgsbert', '');
+    end if;
+end;
+$$;
+comment on function pgsbert.wake() is 'Notifies workers unless one is awake';
+
+create or replace function pgsbert.announce() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if coalesce(nullif(current_setting('pgsbert.notify', true), ''), 'auto') <> 'off' then
+        perform pg_notify('pgsbert_catalog', '');
+        perform pg_notify('pgsbert', '');
+    end if;
+end;
+$$;
+comment on function pgsbert.announce() is 'Tells workers that vectorizers were made, changed or dropped';
+
+create or replace function pgsbert.live_columns(v pgsbert.vectorizer) returns table (number smallint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select a.attnum
+    from pg_attribute as a
+    where a.attrelid = v.source and a.attnum > 0 and not a.attisdropped
+      and a.attnum <= (select max(needed) from unnest(v.column_numbers || v.key_numbers) as u(needed))
+    order by a.attnum;
+end;
+comment on function pgsbert.live_columns(pgsbert.vectorizer) is 'Columns that a transition table shows, up to the last one needed';
+
+create or replace function pgsbert.missing_column(v pgsbert.vectorizer) returns name
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select needed.name
+    from unnest(v.column_numbers || v.key_numbers || v.target_number, v.column_names || v.key_names || v.target)
+        as needed(number, name)
+    where needed.number is not null
+      and not exists (
+          select
+          from pg_attribute as a
+          where a.attrelid = v.source and a.attnum = needed.number and not a.attisdropped
+      )
+    limit 1
+);
+comment on function pgsbert.missing_column(pgsbert.vectorizer) is 'A key, tracked or vector column that was dropped, or null';
+
+create or replace function pgsbert.enqueue_sql(v pgsbert.vectorizer, operation text) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    pending text := format('pgsbert.pending_%s', v.id);
+    columns text := (select string_agg('c' || number, ', ') from pgsbert.live_columns(v));
+    key_count int := cardinality(v.key_numbers);
+    keys text := (select string_agg('k' || i, ', ') from generate_series(1, key_count) as i);
+    new_keys text := (select string_agg('n.c' || number, ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i));
+    named_keys text := (
+        select string_agg(format('n.c%1$s as new_%2$s, o.c%1$s as old_%2$s', number, i), ', ' order by i)
+        from unnest(v.key_numbers) with ordinality as k(number, i)
+    );
+    same_key text := (
+        select string_agg(format('o.c%s %s n.c%s', k.number, k.operator, k.number), ' and ' order by k.place)
+        from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+    );
+    has_text text := (
+        -- octet_length does not fetch a toasted text
+        select string_agg(format('coalesce(octet_length(n.c%s::text), 0) > 0', number), ' or ' order by i)
+        from unnest(v.column_numbers) with ordinality as c(number, i)
+    );
+    changed text := (
+        -- bytes decide: a collation may call different texts equal
+        select string_agg(format('n.c%1$s::text collate "C" is distinct from o.c%1$s::text collate "C"', number), ' or ' order by i)
+        from unnest(v.column_numbers) with ordinality as c(number, i)
+    );
+    dequeue text := format(
+        'delete from %s as p using %%s where %s',
+        pending,
+        (select string_agg(format('p.k%s %s o.c%s', k.place, k.operator, k.number), ' and ' order by k.place)
+         from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)
+    );
+    upsert text := format('on conflict (%s) do update set revision = excluded.revision', keys);
+begin
+    case operation
+    when 'insert' then
+        return format(
+            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where %s %s',
+            pending, keys, new_keys, columns, has_text, upsert
+        );
+    when 'update' then
+        return format(
+            'with diff as materialized ('
+            'select %s from new_rows as n(%s) full join old_rows as o(%s) on %s '
+            'where n.c%s is null or o.c%s is null or %s'
+            '), queued as ('
+            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from diff where new_1 is not null %s returning 1'
+            ') select (select count(*) from queued), (select count(*) from diff where new_1 is null)',
+            named_keys, columns, columns, same_key,
+            v.key_numbers[1], v.key_numbers[1], changed,
+            pending, keys, (select string_agg('new_' || i, ', ') from generate_series(1, key_count) as i), upsert
+        );
+    when 'rekey' then
+        return format(dequeue, format(
+            '(select o.* from old_rows as o(%s) where not exists (select from new_rows as n(%s) where %s)) as o',
+            columns, columns, same_key
+        ));
+    when 'delete' then
+        return format(dequeue, format('old_rows as o(%s)', columns));
+    when 'truncate' then
+        return format('delete from %s', pending);
+    end case;
+end;
+$$;
+comment on function pgsbert.enqueue_sql(pgsbert.vectorizer, text) is 'The statement a trigger runs on insert, update, rekey, delete or truncate of the source as it is now';
+
+create or replace function pgsbert.enqueue_anew(vectorizer_id integer, operation text) returns text
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    gone name;
+begin
+    select * into v from pgsbert.vectorizer where id = vectorizer_id;
+    gone := pgsbert.missing_column(v);
+    if gone is not null then
+        -- the user's write goes on; what cannot be embedded any more is said in pgsbert.status
+        perform pgsbert.mark_broken(v.id, format('column "%s" of %s was dropped', gone, v.source));
+        return null;
+    end if;
+    return pgsbert.enqueue_sql(v, operation);
+end;
+$$;
+comment on function pgsbert.enqueue_anew(integer, text) is 'The statement for a table whose columns moved since the trigger functions were made; null, and broken, if a needed one is gone';
+
+create or replace function pgsbert.mark_broken(vectorizer_id integer, reason text) returns void
+language sql
+set search_path = pg_catalog, pg_temp
+begin atomic
+    update pgsbert.vectorizer
+    set broken_reason = reason
+    where id = vectorizer_id and broken_reason is distinct from reason;
+end;
+comment on function pgsbert.mark_broken(integer, text) is 'Stops the claims of a vectorizer and says why in pgsbert.status';
+
+create or replace function pgsbert.create_queue(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    key_definition text := (
+        select string_agg(format('k%s %s not null', i, pgsbert.column_type(v.source, number)), ', ' order by i)
+        from unnest(v.key_numbers) with ordinality as k(number, i)
+    );
+    keys text := (select string_agg('k' || i, ', ') from generate_series(1, cardinality(v.key_numbers)) as i);
+begin
+    -- Users write this one; workers only lock and delete. A worker's update would make users' REPEATABLE READ fail.
+    execute format(
+        'create table pgsbert.pending_%1$s ('
+        '%2$s, revision bigint not null, queued_at timestamptz not null default now(), '
+        'constraint pending_%1$s_pkey primary key (%3$s))',
+        v.id, key_definition, keys
+    );
+    execute format('create unique index pending_%1$s_revision on pgsbert.pending_%1$s (revision)', v.id);
+    execute format('comment on table pgsbert.pending_%s is %L', v.id, 'Rows of ' || v.source::text || ' to embed');
+    -- Workers only.
+    execute format(
+        'create table pgsbert.lease_%1$s ('
+        '%2$s, revision bigint not null, worker integer, attempts integer not null default 1, '
+        'deferred integer not null default 0, claimed_until timestamptz not null, '
+        'error_class text, error text, failed_at timestamptz, '
+        'constraint lease_%1$s_pkey primary key (%3$s))',
+        v.id, key_definition, keys
+    );
+    execute format('create unique index lease_%1$s_revision on pgsbert.lease_%1$s (revision)', v.id);
+    execute format('create index lease_%1$s_claimed_until on pgsbert.lease_%1$s (claimed_until) where failed_at is null', v.id);
+    execute format('comment on table pgsbert.lease_%s is %L', v.id, 'Rows of ' || v.source::text || ' that a worker holds, waits to try again, or gave up');
+    -- How far the walk over the existing rows has come: no row before the first range, then one.
+    execute format('create table pgsbert.fill_%s (%s)', v.id, key_definition);
+    execute format('comment on table pgsbert.fill_%s is %L', v.id, 'The last key of ' || v.source::text || ' that the first fill has queued');
+    execute format('grant select, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
+    execute format('grant insert on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
+end;
+$$;
+comment on function pgsbert.create_queue(pgsbert.vectorizer) is 'Makes pending_, lease_ and fill_ of a vectorizer, with the key in its own types';
+
+create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unmoved text := (
+        -- null for a dropped column, whatever the caller may read
+        select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
+        from pgsbert.live_columns(v)
+    );
+begin
+    execute format($make$
+create or replace function pgsbert.enqueue_%1$s_insert() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    statement text;
+    queued bigint;
+begin
+    if %2$s then
+        %3$s;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'insert');
+        if statement is null then
+            return null;
+        end if;
+        execute statement;
+    end if;
+    get diagnostics queued = row_count;
+    if queued > 0 then
+        perform pgsbert.wake();
+    end if;
+    return null;
+end;
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'insert'));
+    -- A plan is kept for the session, made for the row count of its first statement: a nested loop chosen for one
+    -- row would then serve twenty thousand. Hash joins serve both.
+    execute format($make$
+create or replace function pgsbert.enqueue_%1$s_update() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_nestloop = off
+as $body$
+declare
+    statement text;
+    queued bigint;
+    gone bigint;
+begin
+    if %2$s then
+        %3$s into queued, gone;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'update');
+        if statement is null then
+            return null;
+        end if;
+        execute statement into queued, gone;
+    end if;
+    if gone > 0 then
+        execute pgsbert.enqueue_anew(%1$s, 'rekey');
+    end if;
+    if queued > 0 then
+        perform pgsbert.wake();
+    end if;
+    return null;
+end;
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'));
+    -- Here the kept plan must probe the queue by key for every row, be the queue empty or huge.
+    execute format($make$
+create or replace function pgsbert.enqueue_%1$s_delete() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $body$
+declare
+    statement text;
+begin
+    if %2$s then
+        %3$s;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'delete');
+        if statement is not null then
+            execute statement;
+        end if;
+    end if;
+    return null;
+end;
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'));
+    execute format($make$
+create or replace function pgsbert.enqueue_%1$s_truncate() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+begin
+    %2$s;
+    return null;
+end;
+$body$ $make$, v.id, pgsbert.enqueue_sql(v, 'truncate'));
+    -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
+    execute format($make$
+create or replace function pgsbert.clear_%1$s() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    target name := (select attname from pg_attribute where attrelid = tg_relid and attnum = %2$s and not attisdropped);
+begin
+    return jsonb_populate_record(new, jsonb_build_object(target, null));
+end;
+$body$ $make$, v.id, coalesce(v.target_number, 0));
+end;
+$$;
+comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';

@@ -1,0 +1,545 @@
+-- The life of a vectorizer. The public functions run as the caller, who must own the table: triggers, column and
+-- search function are made with the caller's own rights. What lives in schema pgsbert is made by SECURITY DEFINER
+-- functions that check the owner again.
+
+create or replace function pgsbert.check_source(source regclass) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    c pg_class := (select c from pg_class as c where c.oid = source);
+begin
+    if c.relkind = 'p' or c.relispartition then
+        raise exception using errcode = 'PB007',
+            message = format('%s is a partitioned table or a partition: they cannot be embedded yet', source);
+    elsif c.relkind <> 'r' then
+        raise exception using errcode = 'PB007',
+            message = format('%s is not a table', source),
+            hint = 'A vectorizer needs a table: views, foreign tables and sequences have no triggers on rows.';
+    elsif c.relpersistence = 't' then
+        raise exception using errcode = 'PB007',
+            message = format('%s is a temporary table: the worker cannot see it', source);
+    elsif exists (select from pg_inherits where inhrelid = source or inhparent = source) then
+        raise exception using errcode = 'PB007',
+            message = format('%s takes part in table inheritance: its triggers would miss rows', source);
+    end if;
+end;
+$$;
+comment on function pgsbert.check_source(regclass) is 'Raises PB007 for a relation whose changes triggers cannot follow';
+
+create or replace function pgsbert.check_columns(source regclass, columns text[]) returns smallint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wanted text;
+    found_column pg_attribute;
+    numbers smallint[] := '{}';
+begin
+    if coalesce(cardinality(columns), 0) = 0 then
+        raise exception using errcode = 'PB007',
+            message = 'no columns to embed were given',
+            hint = format('Name them: pgsbert.create_vectorizer(%L, columns => ''{title,body}'').', source::text);
+    end if;
+    foreach wanted in array columns loop
+        select * into found_column
+        from pg_attribute as a
+        where a.attrelid = source and a.attname = wanted and a.attnum > 0 and not a.attisdropped;
+        if not found then
+            raise exception using errcode = 'PB007',
+                message = format('table %s has no column "%s"', source, coalesce(wanted, 'NULL')),
+                hint = 'It has: ' || (
+                    select string_agg(a.attname, ', ' order by a.attnum)
+                    from pg_attribute as a
+                    where a.attrelid = source and a.attnum > 0 and not a.attisdropped
+                ) || '.';
+        elsif found_column.attgenerated = 'v' then
+            raise exception using errcode = 'PB007',
+                message = format('column "%s" of %s is a virtual generated column: triggers do not see its value', wanted, source),
+                hint = 'Track the columns it is made from, or make it STORED.';
+        elsif found_column.attnum = any (numbers) then
+            raise exception using errcode = 'PB007', message = format('column "%s" was given twice', wanted);
+        end if;
+        numbers := numbers || found_column.attnum;
+    end loop;
+    return numbers;
+end;
+$$;
+comment on function pgsbert.check_columns(regclass, text[]) is 'The attnums of the columns to embed, or PB007';
+
+create or replace function pgsbert.bi_encoder_named(model_name text) returns pgsbert.model
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m pgsbert.model;
+begin
+    select * into m
+    from pgsbert.model
+    where name = model_name or (model_name is null and is_default and kind = 'bi-encoder');
+    if not found then
+        raise exception using errcode = 'PB003',
+            message = case when model_name is null then 'no default bi-encoder is registered'
+                           else format('no model is registered as "%s"', model_name) end,
+            hint = format('Register it: pgsbert model add %s', coalesce(model_name, 'all-MiniLM-L6-v2'));
+    elsif m.kind <> 'bi-encoder' then
+        raise exception using errcode = 'PB004',
+            message = format('"%s" is a %s: an embedding needs a bi-encoder', m.name, m.kind);
+    end if;
+    return m;
+end;
+$$;
+comment on function pgsbert.bi_encoder_named(text) is 'The registered bi-encoder of that name, the default for null; PB003 or PB004';
+
+create or replace function pgsbert.check_target(source regclass, target text, model pgsbert.model) returns smallint
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    a pg_attribute;
+begin
+    select * into a from pg_attribute where attrelid = source and attname = target and not attisdropped;
+    if not found then
+        return null;
+    elsif a.atttypid <> pgsbert.vector_type() or a.atttypmod not in (-1, model.dimensions) then
+        raise exception using errcode = 'PB007',
+            message = format('column "%s" of %s is %s, and "%s" makes vector(%s)', target, source,
+                             format_type(a.atttypid, a.atttypmod), model.name, model.dimensions),
+            hint = 'Give another column with target =>, or another model with model =>.';
+    elsif a.attgenerated <> '' then
+        raise exception using errcode = 'PB007',
+            message = format('column "%s" of %s is generated: nobody can write it', target, source);
+    end if;
+    return a.attnum;
+end;
+$$;
+comment on function pgsbert.check_target(regclass, text, pgsbert.model) is 'The attnum of an existing vector column that fits the model, null if there is none; PB007 if it does not fit';
+
+create or replace function pgsbert.check_option(option text, value text, allowed text[]) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if value is null or value <> all (allowed) then
+        raise exception using errcode = 'PB007',
+            message = format('%s => %s is not known', option, coalesce(quote_literal(value), 'NULL')),
+            hint = format('It is one of: %s.', array_to_string(allowed, ', '));
+    end if;
+end;
+$$;
+comment on function pgsbert.check_option(text, text, text[]) is 'Raises PB007 for a value that is not allowed';
+
+create or replace function pgsbert.register_vectorizer(
+    source regclass, columns text[], name text, model text, storage text, target text,
+    distance text, index text, on_change text
+) returns pgsbert.vectorizer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m pgsbert.model := pgsbert.bi_encoder_named(model);
+    numbers smallint[] := pgsbert.check_columns(source, columns);
+    adopted smallint;
+    v pgsbert.vectorizer;
+begin
+    perform pgsbert.check_source(source);
+    perform pgsbert.check_owner(source);
+    perform pgsbert.check_option('storage', storage, array['column', 'table']);
+    perform pgsbert.check_option('distance', distance, array['cosine', 'l2', 'inner_product']);
+    perform pgsbert.check_option('index', index, array['hnsw', 'none']);
+    perform pgsbert.check_option('on_change', on_change, array['keep', 'clear']);
+    if target is null or target = '' or octet_length(target) > 63 then
+        raise exception using errcode = 'PB007', message = 'target => must name a column, in at most 63 bytes';
+    elsif name is null or name = '' or octet_length(name) > 63 then
+        raise exception using errcode = 'PB007', message = 'name => must be 1 to 63 bytes long';
+    elsif pgsbert.key_index(source) is null then
+        raise exception using errcode = 'PB007',
+            message = format('table %s has no key that can name its rows', source),
+            hint = 'Add a primary key, or a UNIQUE constraint over NOT NULL columns that is neither deferrable nor partial.';
+    elsif exists (select from pgsbert.vectorizer as other where other.name = register_vectorizer.name) then
+        raise exception using errcode = 'PB007',
+            message = format('a vectorizer is already called "%s"', name),
+            hint = 'Pass name => for a second one, or if_not_exists => true.';
+    elsif index = 'hnsw' and m.dimensions > 2000 then
+        raise exception using errcode = 'PB007',
+            message = format('"%s" has %s dimensions: an HNSW index on vector takes at most 2000', m.name, m.dimensions),
+            hint = 'Pass index => ''none''.';
+    end if;
+    if storage = 'column' then
+        adopted := pgsbert.check_target(source, target, m);
+        if adopted = any (numbers) then
+            raise exception using errcode = 'PB007', message = format('column "%s" cannot be tracked and hold the vector', target);
+        elsif exists (
+            select from pgsbert.vectorizer as other
+            where other.source = register_vectorizer.source and other.storage = 'column' and other.target_number = adopted
+        ) then
+            raise exception using errcode = 'PB007',
+                message = format('column "%s" of %s already belongs to another vectorizer', target, source),
+                hint = 'Give another column with target =>.';
+        end if;
+    end if;
+    if on_change = 'clear' and exists (
+        select from pg_attribute as a where a.attrelid = source and a.attnum = any (numbers) and a.attgenerated <> ''
+    ) then
+        raise exception using errcode = 'PB007',
+            message = 'on_change => ''clear'' cannot see generated columns before they are stored',
+            hint = 'Use on_change => ''keep'', or track the columns they are made from.';
+    end if;
+    insert into pgsbert.vectorizer as w (
+        name, source, column_names, column_numbers, key_names, key_numbers, model, storage, target, distance, index_method, on_change, stamp
+    )
+    select
+        register_vectorizer.name, source, columns, numbers,
+        array_agg(k.name order by k.place), array_agg(k.number order by k.place),
+        m.name, storage, target, distance, index, on_change, pgsbert.stamp(source)
+    from pgsbert.key_columns(pgsbert.key_index(source)) as k
+    returning w.* into v;
+    perform pgsbert.create_queue(v);
+    return v;
+end;
+$$;
+comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
+
+create or replace function pgsbert.build_vectorizer(vectorizer_id integer) returns pgsbert.vectorizer
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    source regclass := (select w.source from pgsbert.vectorizer as w where w.id = vectorizer_id);
+begin
+    perform pgsbert.check_owner(source);
+    update pgsbert.vectorizer as w
+    set target_number = (
+        select a.attnum from pg_attribute as a
+        where a.attrelid = w.source and a.attname = w.target and not a.attisdropped
+    )
+    where w.id = vectorizer_id
+    returning w.* into v;
+    perform pgsbert.create_trigger_functions(v);
+    return v;
+end;
+$$;
+comment on function pgsbert.build_vectorizer(integer) is 'Second step of create_vectorizer: trigger functions for the table with its vector column';
+
+create or replace function pgsbert.create_triggers(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- named to sort after the table's own BEFORE triggers, which may rewrite the text
+    prefix text := format('zzzz_pgsbert_%s', v.id);
+    empties text := (
+        select string_agg(format('coalesce(new.%I::text, '''') collate "C" = ''''', name), ' and ')
+        from unnest(v.column_names) as name
+    );
+    changes text := (
+        select string_agg(format('new.%1$I::text collate "C" is distinct from old.%1$I::text collate "C"', name), ' or ')
+        from unnest(v.column_names) as name
+    );
+    has_generated boolean := exists (
+        select from pg_attribute as a
+        where a.attrelid = v.source and a.attnum = any (v.column_numbers) and a.attgenerated <> ''
+    );
+begin
+    execute format(
+        'create trigger %I after insert on %s referencing new table as new_rows for each statement execute function pgsbert.enqueue_%s_insert()',
+        prefix || '_insert', v.source, v.id
+    );
+    execute format(
+        'create trigger %I after update on %s referencing new table as new_rows old table as old_rows for each statement execute function pgsbert.enqueue_%s_update()',
+        prefix || '_update', v.source, v.id
+    );
+    execute format(
+        'create trigger %I after delete on %s referencing old table as old_rows for each statement execute function pgsbert.enqueue_%s_delete()',
+        prefix || '_delete', v.source, v.id
+    );
+    execute format(
+        'create trigger %I after truncate on %s for each statement execute function pgsbert.enqueue_%s_truncate()',
+        prefix || '_truncate', v.source, v.id
+    );
+    if v.storage = 'column' and not has_generated then
+        execute format(
+            'create trigger %I before insert or update on %s for each row when (new.%I is not null and %s) execute function pgsbert.clear_%s()',
+            prefix || '_empty', v.source, v.target, empties, v.id
+        );
+        if v.on_change = 'clear' then
+            execute format(
+                'create trigger %I before update on %s for each row when (new.%I is not null and (%s)) execute function pgsbert.clear_%s()',
+                prefix || '_clear', v.source, v.target, changes, v.id
+            );
+        end if;
+    end if;
+end;
+$$;
+comment on function pgsbert.create_triggers(pgsbert.vectorizer) is 'Makes the triggers of a vectorizer on its source, with the caller''s rights';
+
+create or replace function pgsbert.create_vectorizer(
+    source regclass,
+    columns text[] default null,
+    name text default null,
+    model text default null,
+    storage text default 'column',
+    target text default 'embedding',
+    distance text default 'cosine',
+    index text default 'hnsw',
+    on_change text default 'keep',
+    if_not_exists boolean default false
+) returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    vectorizer_name text;
+    v pgsbert.vectorizer;
+    triggers text;
+begin
+    if source is null then
+        raise exception using errcode = 'PB007', message = 'source must be a table, not NULL';
+    end if;
+    vectorizer_name := coalesce(name, (select c.relname from pg_class as c where c.oid = source));
+    if if_not_exists and pgsbert.vectorizer_exists(vectorizer_name, source) then
+        raise notice 'vectorizer "%" already exists, skipping', vectorizer_name;
+        return vectorizer_name;
+    end if;
+    v := pgsbert.register_vectorizer(source, columns, vectorizer_name, model, storage, target, distance, index, on_change);
+    if storage = 'column' then
+        if not exists (select from pg_attribute as a where a.attrelid = source and a.attname = target and not a.attisdropped) then
+            execute format(
+                'alter table %s add column %I %s(%s)',
+                source, target, pgsbert.vector_type(), (pgsbert.bi_encoder_named(v.model)).dimensions
+            );
+        end if;
+        select string_agg(quote_ident(t.tgname), ', ') into triggers
+        from pg_trigger as t
+        where t.tgrelid = source and not t.tgisinternal and t.tgtype::int & 16 = 16;
+        if triggers is not null then
+            raise notice 'storing a vector is an UPDATE of %, so its update triggers will run for it: %', source, triggers
+                using hint = 'With storage => ''table'' they do not.';
+        end if;
+    end if;
+    v := pgsbert.build_vectorizer(v.id);
+    perform pgsbert.create_triggers(v);
+    perform pgsbert.grant_to_worker(v);
+    perform pgsbert.announce();
+    return vectorizer_name;
+end;
+$$;
+comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
+
+create or replace function pgsbert.vectorizer_exists(vectorizer_name text, source regclass) returns boolean
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    other pgsbert.vectorizer;
+begin
+    select * into other from pgsbert.vectorizer as w where w.name = vectorizer_name;
+    if not found then
+        return false;
+    elsif other.source <> vectorizer_exists.source then
+        raise exception using errcode = 'PB007',
+            message = format('vectorizer "%s" exists, for another table: %s', vectorizer_name, other.source),
+            hint = 'Pass name => for this one.';
+    end if;
+    return true;
+end;
+$$;
+comment on function pgsbert.vectorizer_exists(text, regclass) is 'Whether the vectorizer is there; PB007 if it is another table''s';
+
+create or replace function pgsbert.grant_to_worker(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    readable text := (
+        select string_agg(distinct quote_ident(name), ', ')
+        from unnest(v.column_names || v.key_names || v.target) as name
+        where v.storage = 'column' or name <> v.target
+    );
+    source_schema name := (select n.nspname from pg_class as c join pg_namespace as n on n.oid = c.relnamespace where c.oid = v.source);
+begin
+    execute format('grant select (%s) on %s to pgsbert_worker', readable, v.source);
+    if v.storage = 'column' then
+        execute format('grant update (%I) on %s to pgsbert_worker', v.target, v.source);
+    end if;
+    if not has_schema_privilege('pgsbert_worker', source_schema, 'usage') then
+        if (select pg_has_role(current_user, n.nspowner, 'usage') from pg_namespace as n where n.nspname = source_schema) then
+            execute format('grant usage on schema %I to pgsbert_worker', source_schema);
+        else
+            raise notice 'the worker cannot enter schema %', source_schema
+                using hint = format('Its owner must run: grant usage on schema %I to pgsbert_worker', source_schema);
+        end if;
+    end if;
+end;
+$$;
+comment on function pgsbert.grant_to_worker(pgsbert.vectorizer) is 'Gives the worker what one vectorizer needs: key and tracked columns to read, the vector to write';
+
+create or replace function pgsbert.drop_triggers(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    trigger_name name;
+begin
+    for trigger_name in
+        select t.tgname
+        from pg_trigger as t
+        join pg_proc as p on p.oid = t.tgfoid
+        join pg_namespace as n on n.oid = p.pronamespace
+        where t.tgrelid = v.source and n.nspname = 'pgsbert'
+          and p.proname = any (array[
+              format('enqueue_%s_insert', v.id), format('enqueue_%s_update', v.id), format('enqueue_%s_delete', v.id),
+              format('enqueue_%s_truncate', v.id), format('clear_%s', v.id)
+          ])
+    loop
+        execute format('drop trigger %I on %s', trigger_name, v.source);
+    end loop;
+end;
+$$;
+comment on function pgsbert.drop_triggers(pgsbert.vectorizer) is 'Removes the triggers of a vectorizer, whatever they are called now';
+
+create or replace function pgsbert.unregister_vectorizer(vectorizer_name text) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(vectorizer_name);
+begin
+    if exists (select from pg_class where oid = v.source) then
+        perform pgsbert.check_owner(v.source);
+    end if;
+    execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s', v.id);
+    execute format(
+        'drop function if exists pgsbert.enqueue_%1$s_insert(), pgsbert.enqueue_%1$s_update(), pgsbert.enqueue_%1$s_delete(), '
+        'pgsbert.enqueue_%1$s_truncate(), pgsbert.clear_%1$s()',
+        v.id
+    );
+    delete from pgsbert.vectorizer where id = v.id;
+    perform pgsbert.announce();
+end;
+$$;
+comment on function pgsbert.unregister_vectorizer(text) is 'Last step of drop_vectorizer: removes queue, trigger functions and registration';
+
+create or replace function pgsbert.find_vectorizer(vectorizer_name text) returns pgsbert.vectorizer
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+return pgsbert.vectorizer_named(vectorizer_name);
+comment on function pgsbert.find_vectorizer(text) is 'The vectorizer of that name for callers who may not read the table, or PB006';
+
+create or replace function pgsbert.drop_vectorizer(name text, drop_vectors boolean default false, if_exists boolean default false) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    target name;
+begin
+    if if_exists and not pgsbert.is_vectorizer(name) then
+        raise notice 'vectorizer "%" does not exist, skipping', name;
+        return;
+    end if;
+    v := pgsbert.find_vectorizer(name);
+    if exists (select from pg_class where oid = v.source) then
+        perform pgsbert.check_owner(v.source);
+        perform pgsbert.drop_triggers(v);
+        target := (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped);
+        if drop_vectors and v.storage = 'column' and target is not null then
+            execute format('alter table %s drop column %I', v.source, target);
+        end if;
+    end if;
+    perform pgsbert.unregister_vectorizer(name);
+end;
+$$;
+comment on function pgsbert.drop_vectorizer(text, boolean, boolean) is 'Ends a vectorizer; the vectors stay unless drop_vectors';
+
+create or replace function pgsbert.is_vectorizer(vectorizer_name text) returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+return exists (select from pgsbert.vectorizer where name = vectorizer_name);
+comment on function pgsbert.is_vectorizer(text) is 'Whether a vectorizer has that name';
+
+create or replace function pgsbert.pause_vectorizer(name text) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
+begin
+    perform pgsbert.check_owner(v.source);
+    update pgsbert.vectorizer as w set paused = true where w.id = v.id;
+    perform pgsbert.announce();
+end;
+$$;
+comment on function pgsbert.pause_vectorizer(text) is 'Stops the claims; changes go on being queued';
+
+create or replace function pgsbert.resume_vectorizer(name text) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
+begin
+    perform pgsbert.check_owner(v.source);
+    update pgsbert.vectorizer as w set paused = false where w.id = v.id;
+    perform pgsbert.announce();
+end;
+$$;
+comment on function pgsbert.resume_vectorizer(text) is 'Ends a pause';
+
+create or replace function pgsbert.refresh(name text) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
+begin
+    perform pgsbert.check_owner(v.source);
+    -- the walk starts again; every row it reaches is queued, whatever vector it has
+    execute format('delete from pgsbert.fill_%s', v.id);
+    update pgsbert.vectorizer as w set filled_at = null, index_error = null where w.id = v.id;
+    perform pgsbert.announce();
+end;
+$$;
+comment on function pgsbert.refresh(text) is 'Embeds every row anew, from the first to the last, while searches go on';
+
+create or replace function pgsbert.is_synced(name text) returns boolean
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
+    waiting boolean;
+begin
+    if v.broken_reason is not null then
+        raise exception using errcode = 'PB008',
+            message = format('vectorizer "%s" is broken: %s', v.name, v.broken_reason);
+    elsif v.filled_at is null then
+        return false;
+    end if;
+    execute format('select exists (select from pgsbert.pending_%s)', v.id) into waiting;
+    return not waiting;
+end;
+$$;
+comment on function pgsbert.is_synced(text) is 'Whether nothing of a vectorizer waits to be embedded';
+
+create or replace procedure pgsbert.wait_until_synced(name text, timeout interval default '1 minute')
+language plpgsql
+as $$
+declare
+    deadline timestamptz := clock_timestamp() + timeout;
+begin
+    loop
+        -- a new snapshot each time, also where the caller's transactions are REPEATABLE READ
+        commit;
+        exit when pgsbert.is_synced(name);
+        if clock_timestamp() >= deadline then
+            raise exception using errcode = 'PB002',
+                message = pg_catalog.format('vectorizer "%s" was not in sync after %s', name, timeout),
+                hint = 'select * from pgsbert.status shows what is pending and which workers run.';
+        end if;
+        perform pg_catalog.pg_sleep(0.01);
+    end loop;
+end;
+$$;
+comment on procedure pgsbert.wait_until_synced(text, interval) is 'Returns when nothing is pending; call it outside a transaction block';

@@ -1,0 +1,227 @@
+-- A question, from SQL to a model and back. NOTIFY leaves at commit, so a function cannot ask anybody inside its own
+-- transaction: it asks over a loopback connection, kept for the session, that commits on its own.
+--
+-- put() and await() are all that the gateway role may call. The loopback connection is shared by every role of a
+-- session, so a reply is found by an unguessable token only.
+
+create or replace function pgsbert.live_worker_seen() returns timestamptz
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (select max(seen_at) from pgsbert.worker where seen_at > clock_timestamp() - interval '15 seconds');
+comment on function pgsbert.live_worker_seen() is 'The last heartbeat of a worker, null if none was seen for 15 seconds';
+
+create or replace function pgsbert.put(kind text, model text, query text, texts text[], patience interval) returns uuid
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wanted text := case kind when 'embed' then 'bi-encoder' else 'cross-encoder' end;
+    m pgsbert.model;
+    last_seen timestamptz;
+    ticket uuid;
+begin
+    select * into m from pgsbert.model as r
+    where r.name = put.model or (put.model is null and r.is_default and r.kind = wanted);
+    if not found and put.model is null and kind = 'rerank' then
+        raise exception using errcode = 'PB005',
+            message = 'no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2',
+            hint = 'Reranking needs a cross-encoder; embeddings do not replace it.';
+    elsif not found then
+        raise exception using errcode = 'PB003',
+            message = case when put.model is null then 'no default bi-encoder is registered'
+                           else format('no model is registered as "%s"', put.model) end,
+            hint = format('Register it: pgsbert model add %s', coalesce(put.model, 'all-MiniLM-L6-v2'));
+    elsif m.kind <> wanted then
+        raise exception using errcode = 'PB004',
+            message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, kind, wanted);
+    end if;
+    if pgsbert.live_worker_seen() is null then
+        select max(seen_at) into last_seen from pgsbert.worker;
+        raise exception using errcode = 'PB001',
+            message = case when last_seen is null then 'no worker has been seen: start one with pgsbert worker'
+                           else format('no worker has been seen for %s: start one with pgsbert worker',
+                                       date_trunc('second', clock_timestamp() - last_seen)) end;
+    end if;
+    insert into pgsbert.request as r (kind, model, query, texts, deadline)
+    values (put.kind, m.name, put.query, put.texts, clock_timestamp() + patience)
+    returning r.token into ticket;
+    perform pg_notify('pgsbert_request', '');
+    return ticket;
+end;
+$$;
+comment on function pgsbert.put(text, text, text, text[], interval) is 'Puts a question to the workers; returns the token of its reply';
+
+create or replace function pgsbert.await(ticket uuid, slice interval)
+returns table (vectors text, scores text, error_code text, error text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    until timestamptz := clock_timestamp() + slice;
+    step double precision := 0.0005;
+begin
+    loop
+        return query
+            delete from pgsbert.request as r
+            where r.token = ticket and r.done
+            returning r.vectors::text, r.scores::text, r.error_code, r.error;
+        exit when found or clock_timestamp() >= until;
+        perform pg_sleep(step);
+        step := least(step * 1.3, 0.005);
+    end loop;
+end;
+$$;
+comment on function pgsbert.await(uuid, interval) is 'Waits a slice for a reply; no row means: ask again';
+
+create or replace function pgsbert.conninfo_quoted(value text) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+return '''' || replace(replace(value, '\', '\\'), '''', '\''') || '''';
+comment on function pgsbert.conninfo_quoted(text) is 'A value of a libpq connection string';
+
+create or replace function pgsbert.gateway_address() returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return coalesce(
+    -- with a password: server and user mapping of the role that owns these functions
+    (select s.srvname::text from pg_foreign_server as s where s.srvname = 'pgsbert_loopback'),
+    -- without: the server's own socket, as it is at this moment
+    format(
+        'host=%s port=%s dbname=%s user=pgsbert_gateway connect_timeout=5',
+        pgsbert.conninfo_quoted(coalesce(nullif(trim(split_part(current_setting('unix_socket_directories'), ',', 1)), ''), 'localhost')),
+        current_setting('port'),
+        pgsbert.conninfo_quoted(current_database())
+    )
+);
+comment on function pgsbert.gateway_address() is 'Where the loopback connection goes';
+
+create or replace function pgsbert.connect_gateway() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set client_min_messages = error
+as $$
+begin
+    -- No EXCEPTION block: a subtransaction cannot begin in a parallel plan. dblink_exec reports a dead connection
+    -- without raising; dblink() would raise.
+    if 'pgsbert' = any (:"dblink_schema".dblink_get_connections()) then
+        if :"dblink_schema".dblink_exec('pgsbert', 'set application_name = ''pgsbert gateway''', false) = 'SET' then
+            return;
+        end if;
+        perform :"dblink_schema".dblink_disconnect('pgsbert');
+    end if;
+    perform :"dblink_schema".dblink_connect('pgsbert', pgsbert.gateway_address());
+end;
+$$;
+comment on function pgsbert.connect_gateway() is 'Opens the loopback connection of this session, again if it was lost';
+
+create or replace function pgsbert.ask(
+    kind text, model text, query text, texts text[], out vectors text, out scores text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    patience interval := coalesce(nullif(current_setting('pgsbert.timeout', true), ''), '10s')::interval;
+    deadline timestamptz := clock_timestamp() + patience;
+    ticket uuid;
+    reply record;
+begin
+    perform pgsbert.connect_gateway();
+    select r.ticket into ticket
+    from :"dblink_schema".dblink(
+        'pgsbert', format('select pgsbert.put(%L, %L, %L, %L, %L)', kind, model, query, texts, patience)
+    ) as r (ticket uuid);
+    loop
+        -- short slices: a wait inside dblink cannot be cancelled, the loop between two of them can
+        select r.* into reply
+        from :"dblink_schema".dblink(
+            'pgsbert', format('select * from pgsbert.await(%L, ''20 ms'')', ticket)
+        ) as r (vectors text, scores text, error_code text, error text);
+        exit when found;
+        if clock_timestamp() >= deadline then
+            raise exception using errcode = 'PB002',
+                message = format('no reply from a worker within %s', patience),
+                hint = 'It may be loading the model or be busy: select * from pgsbert.workers. Set pgsbert.timeout to wait longer.';
+        end if;
+    end loop;
+    if current_setting('pgsbert.keep_connection', true) = 'off' then
+        perform :"dblink_schema".dblink_disconnect('pgsbert');
+    end if;
+    if reply.error_code is not null then
+        raise exception using errcode = reply.error_code, message = reply.error;
+    end if;
+    vectors := reply.vectors;
+    scores := reply.scores;
+end;
+$$;
+comment on function pgsbert.ask(text, text, text, text[]) is 'Puts a question over the loopback connection and waits for the reply, at most pgsbert.timeout';
+
+create or replace function pgsbert.check_text(content text) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if content = '' then
+        raise exception using errcode = 'PB007',
+            message = 'an empty text has no embedding',
+            hint = 'Rows whose text is empty have none either; NULL gives NULL.';
+    end if;
+end;
+$$;
+comment on function pgsbert.check_text(text) is 'Raises PB007 for the empty text';
+
+create or replace function pgsbert.embed(content text, model text default null) returns :"vector_schema".vector
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    slot refcursor;
+    memo record;
+    vectors :"vector_schema".vector[];
+begin
+    if content is null then
+        return null;
+    end if;
+    perform pgsbert.check_text(content);
+    -- Remembered for the transaction in a cursor: it writes nothing, ends with the transaction and works in a
+    -- parallel plan, where a setting cannot be changed. The hash only finds it; the text is compared.
+    slot := 'pgsbert_embed_' || hashtextextended(content, hashtextextended(coalesce(model, ''), 0));
+    if exists (select from pg_cursors where name = slot::text) then
+        fetch absolute 1 from slot into memo;
+        if memo.content = content and memo.model is not distinct from model then
+            return memo.embedding;
+        end if;
+    end if;
+    vectors := (pgsbert.ask('embed', model, null, array[content])).vectors;
+    if (select count(*) filter (where name = slot::text) = 0 and count(*) < 64
+        from pg_cursors where name like 'pgsbert\_embed\_%') then
+        open slot scroll for select content as content, model as model, vectors[1] as embedding;
+    end if;
+    return vectors[1];
+end;
+$$;
+comment on function pgsbert.embed(text, text) is 'The embedding of a text by a registered bi-encoder; write it as (SELECT pgsbert.embed(...)) so that an index serves the query';
+
+create or replace function pgsbert.embed(contents text[], model text default null) returns :"vector_schema".vector[]
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    known text[] := array(select content from unnest(contents) as content where content is not null);
+    vectors :"vector_schema".vector[];
+begin
+    if contents is null then
+        return null;
+    end if;
+    perform pgsbert.check_text(content) from unnest(known) as content;
+    if known <> '{}' then
+        vectors := (pgsbert.ask('embed', model, null, known)).vectors;
+    end if;
+    return array(
+        select case when content is not null then vectors[count(content) over (order by place)] end
+        from unnest(contents) with ordinality as c (content, place)
+        order by place
+    );
+end;
+$$;
+comment on function pgsbert.embed(text[], text) is 'The embeddings of many texts, in their order; NULL stays NULL';

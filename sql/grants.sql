@@ -1,0 +1,25 @@
+-- Who may do what. PUBLIC gets nothing; the gateway may ask and fetch; a worker gets the queue. Readers and operators
+-- are granted by pgsbert.grant_usage.
+
+revoke all on all functions in schema pgsbert from public;
+revoke all on all procedures in schema pgsbert from public;
+
+grant usage on schema pgsbert to pgsbert_gateway, pgsbert_worker;
+
+grant execute on function
+    pgsbert.put(text, text, text, text[], interval),
+    pgsbert.await(uuid, interval)
+to pgsbert_gateway;
+
+grant select on pgsbert.model, pgsbert.vectorizer, pgsbert.migration to pgsbert_worker;
+grant update (broken_reason, filled_at, index_error) on pgsbert.vectorizer to pgsbert_worker;
+grant select, insert, update, delete on pgsbert.worker to pgsbert_worker;
+grant select, update, delete on pgsbert.request to pgsbert_worker;
+grant usage on sequence pgsbert.revision to pgsbert_worker;
+grant execute on function
+    pgsbert.key_index(oid),
+    pgsbert.key_columns(oid),
+    pgsbert.vector_type(),
+    pgsbert.vector_schema(),
+    pgsbert.missing_column(pgsbert.vectorizer)
+to pgsbert_worker;

@@ -1,0 +1,348 @@
+-- name: vector_type
+select t.oid, t.typarray
+from pg_extension as e
+join pg_depend as d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+join pg_type as t on d.classid = 'pg_type'::regclass and d.objid = t.oid
+where e.extname = 'vector' and t.typname = 'vector';
+
+-- name: vectorizers
+-- Names as they are at this moment: attnums and regclass follow every rename.
+select
+    v.id,
+    v.name,
+    n.nspname as schema_name,
+    c.relname as table_name,
+    v.model,
+    m.document_prompt,
+    v.storage,
+    v.distance,
+    (
+        select array_agg(a.attname order by u.place)
+        from unnest(v.column_numbers) with ordinality as u (number, place)
+        join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
+    )::text[] as columns,
+    (
+        select array_agg(a.attname order by u.place)
+        from unnest(v.key_numbers) with ordinality as u (number, place)
+        join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
+    )::text[] as keys,
+    (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    coalesce(vn.nspname, n.nspname) as vector_schema_name,
+    coalesce(vc.relname, c.relname) as vector_table_name,
+    case
+        when v.storage = 'table' then 'embedding'
+        else (select a.attname from pg_attribute as a where a.attrelid = v.source and a.attnum = v.target_number and not a.attisdropped)
+    end as target,
+    v.filled_at is not null as filled,
+    v.index_method = 'hnsw' and v.index_error is null and not exists (
+        select
+        from pg_index as i
+        join pg_class as ic on ic.oid = i.indexrelid
+        join pg_am as am on am.oid = ic.relam and am.amname = 'hnsw'
+        join pg_attribute as a on a.attrelid = i.indexrelid and a.attnum = 1
+        where i.indrelid = coalesce(v.side, v.source) and i.indisvalid
+          and pg_get_indexdef(i.indexrelid, 1, false) = quote_ident(
+              case
+                  when v.storage = 'table' then 'embedding'
+                  else (select t.attname from pg_attribute as t where t.attrelid = v.source and t.attnum = v.target_number)
+              end
+          )
+    ) as index_wanted,
+    pg_has_role(current_user, c.relowner, 'usage') as owns_table,
+    pgsbert.vector_schema() as type_schema
+from pgsbert.vectorizer as v
+join pgsbert.model as m on m.name = v.model
+join pg_class as c on c.oid = v.source
+join pg_namespace as n on n.oid = c.relnamespace
+left join pg_class as vc on vc.oid = v.side
+left join pg_namespace as vn on vn.oid = vc.relnamespace
+where not v.paused and v.broken_reason is null
+order by v.id;
+
+-- name: claim_fresh
+-- Rows nobody has touched at their present revision, oldest first. SKIP LOCKED passes by rows whose user is still in
+-- a transaction; the lease table decides between workers.
+with candidate as (
+    select {pending_keys}, p.revision
+    from {pending} as p
+    where not exists (select from {lease} as l where l.revision = p.revision)
+    order by p.revision
+    limit %(limit)s
+    for update of p skip locked
+)
+insert into {lease} as l ({keys}, revision, worker, claimed_until)
+select {keys}, revision, %(worker)s, clock_timestamp() + %(lease_time)s
+from candidate
+on conflict ({keys}) do update
+set revision = excluded.revision,
+    worker = excluded.worker,
+    attempts = 1,
+    deferred = 0,
+    claimed_until = excluded.claimed_until,
+    error_class = null,
+    error = null,
+    failed_at = null
+where l.revision < excluded.revision
+returning l.revision, l.attempts;
+
+-- name: claim_again
+-- Rows whose lease ran out: the model failed on them, somebody held them, or a worker died. One that was tried twice
+-- comes alone, so that a text which kills the process takes no other with it.
+with due as (
+    select l.revision, l.attempts, l.claimed_until
+    from {lease} as l
+    where l.claimed_until <= clock_timestamp() and l.failed_at is null
+      and exists (select from {pending} as p where p.revision = l.revision)
+    order by l.attempts desc, l.claimed_until
+    limit 16
+), candidate as (
+    select l.revision
+    from {lease} as l
+    where l.revision in (
+        select d.revision from due as d
+        order by d.attempts desc, d.claimed_until
+        limit (select case when max(attempts) > 1 then 1 else 16 end from due)
+    )
+      and l.claimed_until <= clock_timestamp()
+    for update of l skip locked
+)
+update {lease} as l
+set worker = %(worker)s,
+    attempts = l.attempts + 1,
+    claimed_until = clock_timestamp() + %(lease_time)s
+from candidate as c
+where l.revision = c.revision
+returning l.revision, l.attempts;
+
+-- name: texts
+-- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
+-- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
+select claimed.revision, concat_ws(E'\n', {texts}) as text
+from unnest(%(revisions)s::bigint[]) as claimed (revision)
+join {lease} as l on l.revision = claimed.revision
+join {source} as s on {source_is_lease};
+
+-- name: settle_column
+-- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
+-- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
+with done as materialized (
+    select * from unnest(%(revisions)s::bigint[], %(vectors)s::{vector}[]) as d (revision, embedding)
+), fresh as materialized (
+    select {pending_keys}, d.revision, d.embedding
+    from done as d
+    join {pending} as p on p.revision = d.revision
+    for update of p skip locked
+), held as materialized (
+    select {fresh_keys}, f.revision, f.embedding
+    from fresh as f
+    join {source} as s on {source_is_fresh}
+    for no key update of s skip locked
+), written as (
+    update {source} as s
+    set {target} = h.embedding
+    from held as h
+    where {source_is_held}
+), dequeued as (
+    delete from {pending} as p
+    using held as h
+    where p.revision = h.revision
+    returning p.revision
+), unleased as (
+    delete from {lease} as l
+    using dequeued as q
+    where l.revision = q.revision
+)
+select revision from dequeued;
+
+-- name: settle_vanished
+-- Rows that were deleted where no trigger saw it.
+with gone as (
+    select p.revision
+    from unnest(%(revisions)s::bigint[]) as d (revision)
+    join {pending} as p on p.revision = d.revision
+    where not exists (select from {source} as s where {source_is_pending})
+    for update of p skip locked
+), dequeued as (
+    delete from {pending} as p using gone as g where p.revision = g.revision returning p.revision
+)
+delete from {lease} as l using dequeued as q where l.revision = q.revision
+returning l.revision;
+
+-- name: settle_failed
+with hopeless as (
+    select p.revision
+    from {pending} as p
+    where p.revision = %(revision)s
+    for update of p skip locked
+), dequeued as (
+    delete from {pending} as p using hopeless as h where p.revision = h.revision returning p.revision
+)
+update {lease} as l
+set failed_at = clock_timestamp(), worker = null, error_class = %(error_class)s, error = %(error)s
+from dequeued as q
+where l.revision = q.revision
+returning l.revision;
+
+-- name: try_later
+update {lease} as l
+set worker = null,
+    claimed_until = clock_timestamp() + %(delay)s,
+    error_class = %(error_class)s,
+    error = %(error)s
+where l.revision = any (%(revisions)s);
+
+-- name: defer
+-- Somebody holds these rows. That is no failed attempt; each time the wait doubles, up to half a minute.
+update {lease} as l
+set worker = null,
+    attempts = l.attempts - 1,
+    deferred = l.deferred + 1,
+    claimed_until = clock_timestamp() + least(interval '100 ms' * 2 ^ l.deferred, interval '30 s')
+where l.revision = any (%(revisions)s);
+
+-- name: release
+-- What this worker held and did not finish is anybody's again, as if it had not been claimed.
+with untouched as (
+    delete from {lease} as l where l.worker = %(worker)s and l.attempts <= 1 and l.failed_at is null
+)
+update {lease} as l
+set worker = null, attempts = l.attempts - 1, claimed_until = clock_timestamp()
+where l.worker = %(worker)s and l.attempts > 1 and l.failed_at is null;
+
+-- name: expire
+update {lease} as l
+set worker = null, claimed_until = clock_timestamp()
+where l.worker = any (%(dead)s) and l.failed_at is null;
+
+-- name: forget
+-- Leases of rows that were deleted or edited meanwhile, and failures of rows that are gone.
+delete from {lease} as l
+where case
+    when l.failed_at is null then
+        l.claimed_until <= clock_timestamp() and not exists (select from {pending} as p where p.revision = l.revision)
+    else not exists (select from {source} as s where {source_is_lease})
+end;
+
+-- name: fill_lock
+select from pgsbert.vectorizer as v where v.id = %(id)s and v.filled_at is null for no key update skip locked;
+
+-- name: fill_range
+-- The next rows by key enter the queue, if they are not there; then the walk has come to the last of them.
+with range as materialized (
+    select {source_keys}, {wanted} as wanted
+    from {source} as s
+    where {beyond_last}
+    order by {source_order}
+    limit %(limit)s
+), last as (
+    select {keys} from range order by {keys_descending} limit 1
+), queued as (
+    insert into {pending} ({keys}, revision)
+    select {keys}, nextval('pgsbert.revision')
+    from (select * from range where wanted order by {keys}) as r
+    on conflict ({keys}) do nothing
+), forgotten as (
+    delete from {fill} where exists (select from last)
+), remembered as (
+    insert into {fill} ({keys}) select {keys} from last
+)
+select count(*) from range;
+
+-- name: fill_reached
+select exists (select from {fill});
+
+-- name: fill_ended
+update pgsbert.vectorizer as v set filled_at = clock_timestamp() where v.id = %(id)s;
+
+-- name: is_idle
+select not exists (select from {pending});
+
+-- name: broken_sources
+-- Vectorizers whose table was dropped, or one of its columns.
+update pgsbert.vectorizer as v
+set broken_reason = coalesce(
+    format('column "%s" of %s was dropped', pgsbert.missing_column(v), v.source),
+    format('table %s was dropped', v.source)
+)
+where v.broken_reason is null
+  and (pgsbert.missing_column(v) is not null or not exists (select from pg_class as c where c.oid = v.source))
+returning v.name, v.broken_reason;
+
+-- name: register_worker
+insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(version)s)
+returning id, pg_advisory_lock(1885827939, id);
+
+-- name: heartbeat
+update pgsbert.worker set seen_at = clock_timestamp(), models = %(models)s, rates = %(rates)s where id = %(worker)s
+returning id;
+
+-- name: unregister_worker
+delete from pgsbert.worker where id = %(worker)s;
+
+-- name: dead_workers
+-- A worker holds the lock of its number as long as its connection lives.
+delete from pgsbert.worker as w
+where w.id <> %(worker)s and pg_try_advisory_xact_lock(1885827939, w.id)
+returning w.id;
+
+-- name: become_awake
+select pg_try_advisory_lock(1885827938, 1);
+
+-- name: become_sleepy
+-- From here on commits notify again. Whoever committed before without notifying has an xid below this one.
+select pg_advisory_unlock(1885827938, 1), pg_current_xact_id()::text::bigint;
+
+-- name: oldest_running
+select pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+
+-- name: wake_others
+select pg_notify('pgsbert', '');
+
+-- name: claim_requests
+update pgsbert.request as r
+set worker = %(worker)s
+where r.id in (
+    select o.id
+    from pgsbert.request as o
+    where o.worker is null and o.deadline > clock_timestamp()
+    order by o.id
+    limit 64
+    for update skip locked
+)
+returning r.id, r.kind, r.model, r.query, r.texts;
+
+-- name: reply
+update pgsbert.request as r
+set done = true, vectors = %(vectors)s::{vector}[], scores = %(scores)s::real[], error_code = %(error_code)s, error = %(error)s
+where r.id = %(id)s;
+
+-- name: forget_requests
+delete from pgsbert.request where deadline < clock_timestamp() - interval '1 minute';
+
+-- name: models
+select name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt
+from pgsbert.model
+order by name;
+
+-- name: build_index
+create index concurrently on {vector_table} using hnsw ({target} {operator_class});
+
+-- name: invalid_indexes
+select n.nspname, c.relname
+from pg_index as i
+join pg_class as c on c.oid = i.indexrelid
+join pg_namespace as n on n.oid = c.relnamespace
+join pg_am as am on am.oid = c.relam and am.amname = 'hnsw'
+where i.indrelid = %(table)s::regclass and not i.indisvalid;
+
+-- name: fill_settled
+-- Whether everything the first fill queued has its vector.
+select v.filled_at is not null and not exists (select from {pending} as p where p.queued_at <= v.filled_at)
+from pgsbert.vectorizer as v
+where v.id = %(id)s;
+
+-- name: index_lock
+select pg_try_advisory_lock(1885827940, %(id)s);
+
+-- name: index_failed
+update pgsbert.vectorizer set index_error = %(error)s where id = %(id)s;

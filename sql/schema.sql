@@ -1,0 +1,99 @@
+-- The tables of schema pgsbert as they are now. Migrations lead here: a test upgrades an empty database, loads this
+-- file into another and compares the two. Run with psql: \set vector_schema public
+
+create schema if not exists pgsbert;
+comment on schema pgsbert is 'SBERT embeddings kept true, and semantic search: https://www.sbert.net, https://github.com/pgvector/pgvector';
+
+create table pgsbert.model (
+    name text not null,
+    kind text not null,
+    revision text,
+    hash text,
+    dimensions integer,
+    max_tokens integer,
+    similarity text,
+    query_prompt text not null default '',
+    document_prompt text not null default '',
+    is_default boolean not null default false,
+    registered_at timestamptz not null default now(),
+    constraint model_pkey primary key (name),
+    constraint model_kind_known check (kind in ('bi-encoder', 'cross-encoder')),
+    constraint model_dimensions_fit_kind check ((kind = 'bi-encoder') = (dimensions is not null)),
+    constraint model_dimensions_positive check (dimensions between 1 and 16000)
+);
+comment on table pgsbert.model is 'Registered models: what they are called and what they return, never where their files lie';
+create unique index model_default_unique on pgsbert.model (kind) where is_default;
+
+create table pgsbert.vectorizer (
+    id integer generated always as identity,
+    name text not null,
+    source regclass not null,
+    column_names name[] not null,
+    column_numbers smallint[] not null,
+    key_names name[] not null,
+    key_numbers smallint[] not null,
+    model text not null,
+    storage text not null,
+    target name not null,
+    target_number smallint,
+    side regclass,
+    distance text not null,
+    index_method text not null,
+    on_change text not null,
+    paused boolean not null default false,
+    broken_reason text,
+    filled_at timestamptz,
+    index_error text,
+    stamp text not null,
+    created_at timestamptz not null default now(),
+    constraint vectorizer_pkey primary key (id),
+    constraint vectorizer_name_unique unique (name),
+    constraint vectorizer_model_registered foreign key (model) references pgsbert.model (name),
+    constraint vectorizer_storage_known check (storage in ('column', 'table')),
+    constraint vectorizer_distance_known check (distance in ('cosine', 'l2', 'inner_product')),
+    constraint vectorizer_index_known check (index_method in ('hnsw', 'none')),
+    constraint vectorizer_on_change_known check (on_change in ('keep', 'clear'))
+);
+comment on table pgsbert.vectorizer is 'What is embedded: a source table, its tracked columns, its key, and where the vector goes';
+comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names serve after a restore, when attnums differ';
+comment on column pgsbert.vectorizer.stamp is 'the database and table that the attnums belong to';
+comment on column pgsbert.vectorizer.filled_at is 'when the walk over the existing rows ended; null while it goes on';
+
+-- One sequence for all queues: a row deleted and inserted again must not look unchanged.
+create sequence pgsbert.revision;
+comment on sequence pgsbert.revision is 'Numbers every change of a tracked text; a vector is stored only for the number it was made from';
+
+create table pgsbert.worker (
+    id integer generated always as identity,
+    started_at timestamptz not null default clock_timestamp(),
+    seen_at timestamptz not null default clock_timestamp(),
+    host text not null,
+    pid integer not null,
+    version text not null,
+    models jsonb not null default '{}',
+    rates jsonb not null default '{}',
+    constraint worker_pkey primary key (id)
+);
+comment on table pgsbert.worker is 'Workers that are running, with their heartbeat, the models they found and their rows a second';
+
+-- Unlogged: a question that was open at a crash is asked again by nobody.
+create unlogged table pgsbert.request (
+    id bigint generated always as identity,
+    token uuid not null default gen_random_uuid(),
+    kind text not null,
+    model text not null,
+    query text,
+    texts text[] not null,
+    deadline timestamptz not null,
+    worker integer,
+    done boolean not null default false,
+    vectors :"vector_schema".vector[],
+    scores real[],
+    error_code text,
+    error text,
+    constraint request_pkey primary key (id),
+    constraint request_token_unique unique (token),
+    constraint request_kind_known check (kind in ('embed', 'rerank'))
+);
+comment on table pgsbert.request is 'Questions from SQL to a model, and their replies until they are fetched';
+create index request_unclaimed on pgsbert.request (id) where worker is null;
