@@ -27,8 +27,12 @@ app = typer.Typer(
 )
 
 Dsn = Annotated[
-    Optional[str],  # noqa: UP007, UP045 - typer reads the annotation at run time
-    typer.Option("--dsn", help="Connection string; without it PGSBERT_DSN, then libpq's own variables.", show_default=False),
+    Optional[str],  # noqa: UP045 - typer reads the annotation at run time
+    typer.Option(
+        "--dsn",
+        help="Connection string; without it PGSBERT_DSN, then libpq's own variables.",
+        show_default=False,
+    ),
 ]
 
 
@@ -60,7 +64,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Semantic search inside PostgreSQL."""
 
@@ -81,8 +87,10 @@ def upgrade(dsn: Dsn = None) -> None:
 def worker(
     dsn: Dsn = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
-    poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5.0,
-    device: Annotated[Optional[str], typer.Option("--device", help="torch device, for example cuda.")] = None,  # noqa: UP007, UP045 - as above
+    poll: Annotated[
+        float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")
+    ] = 5.0,
+    device: Annotated[Optional[str], typer.Option("--device", help="torch device, for example cuda.")] = None,  # noqa: UP045 - as above
     allow_fake: Annotated[bool, typer.Option("--allow-fake", help="Allow the fake models that tests use.")] = False,
 ) -> None:
     """Embed new and changed rows and answer questions, until SIGTERM or Ctrl-C."""

@@ -31,7 +31,10 @@ def _statements() -> Mapping[str, LiteralString]:
     text = files("pgsbert.sql").joinpath("queries.sql").read_text(encoding="utf-8")
     parts = _NAMED.split(text)[1:]
     # the package's own file is as trustworthy as a literal
-    return {name: cast("LiteralString", body.strip().rstrip(";")) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    return {
+        name: cast("LiteralString", body.strip().rstrip(";"))
+        for name, body in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def statement(name: str, /, **identifiers: sql.Composable) -> sql.Composed:

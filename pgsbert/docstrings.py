@@ -1,4 +1,7 @@
-"""The demo's corpus: docstrings of the running Python's standard library, read without running its code."""
+"""The demo's corpus: docstrings of the running Python's standard library.
+
+Sources are parsed, not imported; a few quiet, much used modules are imported for their half in C.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import sys
 import sysconfig
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,7 +35,14 @@ SKIPPED = {
     "__phello__",
 }
 
-QUESTIONS: tuple[str, ...] = ()
+# Prepared for the demo: everyday words, few of them in the docstring that answers.
+QUESTIONS = (
+    "How much space is left on my hard drive?",
+    "What day of the week was I born on?",
+    "How do I stop a log file from growing forever?",
+    "How many cores does my machine have?",
+    "What is a safe random string for a password reset link?",
+)
 
 # What people ask about first: "module: its names that come before everything else".
 BEST_KNOWN = """
@@ -137,20 +148,19 @@ operator: attrgetter itemgetter
 weakref: WeakValueDictionary finalize
 """
 
-# Public modules with code in C, read by importing that code alone: it does nothing when it is imported.
-SAME_NAME = """
-    array atexit binascii builtins errno faulthandler fcntl gc grp itertools marshal math mmap pwd resource select
-    sys syslog termios time unicodedata zlib
+# Modules in C, and modules in Python whose C half is named after them: both are quiet when imported.
+IN_C = """
+    array atexit binascii builtins errno faulthandler fcntl gc grp itertools marshal math mmap pwd resource
+    select sys syslog termios time unicodedata zlib
 """
-UNDERSCORED = """
-    codecs collections contextvars csv datetime decimal functools hashlib io pickle random signal socket sqlite3
-    ssl struct tracemalloc weakref
+PARTLY_IN_C = """
+    codecs collections contextvars csv datetime decimal functools hashlib io pickle random signal socket
+    sqlite3 ssl struct tracemalloc weakref
 """
 NATIVE: Mapping[str, str] = {
-    **{name: name for name in SAME_NAME.split()},
-    **{name: f"_{name}" for name in UNDERSCORED.split()},
+    **{name: name for name in IN_C.split()},
+    **{name: f"_{name}" for name in PARTLY_IN_C.split()},
     "os": "posix",
-    "re": "_sre",
     "threading": "_thread",
 }
 SOURCES: Mapping[str, tuple[str, ...]] = {"os.path": ("posixpath", "genericpath")}
@@ -226,14 +236,11 @@ def _submodules(name: str, path: Path) -> Iterator[str]:
         return
     yield name
     for child in path.iterdir():
-        if (
-            child.stem not in SKIPPED
-            and child.stem.isidentifier()
-            and child.stem not in {"__init__", "__main__"}
-        ):
+        if child.stem not in SKIPPED and child.stem.isidentifier() and child.stem not in {"__init__", "__main__"}:
             yield from _submodules(f"{name}.{child.stem}", child.with_suffix(""))
 
 
+@cache
 def _library() -> Path:
     return Path(sysconfig.get_path("stdlib"))
 
@@ -270,9 +277,7 @@ def _parse(module: str) -> ast.Module | None:
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # an old escape in a source of the library is not the reader's concern
+            warnings.simplefilter("ignore")  # an old escape in a source of the library is not the reader's concern
             return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
@@ -313,18 +318,14 @@ def _definition(
     is_class = isinstance(node, ast.ClassDef)
     if text := ast.get_docstring(node):
         kind: Kind = "class" if is_class else "method" if owner else "function"
-        yield Docstring(
-            module, _qualified(module, name), kind, _signature(node, bound=bool(owner)), _storable(text)
-        )
+        yield Docstring(module, _qualified(module, name), kind, _signature(node, bound=bool(owner)), _storable(text))
     if is_class:
         yield from _definitions(module, name, node.body)
 
 
 def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, *, bound: bool) -> str:
     if isinstance(node, ast.ClassDef):
-        made_by = [
-            line for line in node.body if isinstance(line, ast.FunctionDef) and line.name == "__init__"
-        ]
+        made_by = [line for line in node.body if isinstance(line, ast.FunctionDef) and line.name == "__init__"]
         return _signature(made_by[0], bound=True) if made_by else ""
     parameters = ast.unparse(node.args)
     if bound:
@@ -337,31 +338,39 @@ def _signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, *, b
 
 def _read_native(module: str, native: str) -> Iterator[Docstring]:
     try:
-        found = importlib.import_module(native)
+        found = importlib.import_module(module)
     except ImportError:  # not on this platform, or left out of this build
         return
-    if module == native and found.__doc__:
-        yield Docstring(module, module, "module", "", _clean(found.__doc__))
+    if found.__doc__:
+        yield Docstring(module, module, "module", "", _storable(inspect.cleandoc(found.__doc__)))
     for name, value in _members(found):
-        yield from _describe(module, name, value, "class" if inspect.isclass(value) else "function")
-        if inspect.isclass(value):
-            for member, inner in _members(value):
-                yield from _describe(module, f"{name}.{member}", inner, "method")
+        if getattr(value, "__module__", None) in {module, native}:
+            yield from _describe(module, name, value, "class" if inspect.isclass(value) else "function")
+            if inspect.isclass(value):
+                for member, inner in _members(value):
+                    yield from _describe(module, f"{name}.{member}", inner, "method")
 
 
 def _members(owner: object) -> list[tuple[str, object]]:
-    public = ((name, value) for name, value in sorted(vars(owner).items()) if not name.startswith("_"))
-    return [
+    """Return the public members in C or Python, things under their own name before their aliases."""
+    members = [
         (name, value.__func__ if isinstance(value, staticmethod | classmethod) else value)
-        for name, value in public
-        if inspect.isclass(value) or inspect.isroutine(value) or inspect.isdatadescriptor(value)
+        for name, value in vars(owner).items()
+        if not name.startswith("_")
     ]
+    documented = [(name, value) for name, value in members if _is_code(value)]
+    return sorted(documented, key=lambda pair: (getattr(pair[1], "__name__", pair[0]) != pair[0], pair[0]))
+
+
+def _is_code(value: object) -> bool:
+    return inspect.isclass(value) or inspect.isroutine(value) or inspect.isdatadescriptor(value)
 
 
 def _describe(module: str, name: str, value: object, kind: Kind) -> Iterator[Docstring]:
-    text = inspect.getdoc(value)
-    if text:
-        yield Docstring(module, _qualified(module, name), kind, _native_signature(value), _clean(text))
+    text = getattr(value, "__doc__", None)
+    if isinstance(text, str):
+        text = _storable(inspect.cleandoc(text))
+        yield Docstring(module, _qualified(module, name), kind, _native_signature(value), text)
 
 
 def _native_signature(value: object) -> str:
@@ -369,18 +378,14 @@ def _native_signature(value: object) -> str:
         return ""
     try:
         signature = str(inspect.signature(value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):  # none is known, or its defaults name what is not there
         return ""
-    signature = re.sub(r"^\((\$?self|type|\$?cls), /(, |(?=\)))", "(", signature)
+    signature = re.sub(r"^\((\$?self|type|\$?cls)(, /)?(, |(?=\)))", "(", signature)
     return re.sub(r" at 0x[0-9a-f]+", "", signature)  # an address would differ at each run
 
 
 def _qualified(module: str, name: str) -> str:
     return name if module == "builtins" else f"{module}.{name}"
-
-
-def _clean(text: str) -> str:
-    return _storable(inspect.cleandoc(text))
 
 
 def _storable(text: str) -> str:

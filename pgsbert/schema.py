@@ -140,7 +140,9 @@ def _variables(connection: psycopg.Connection[Any]) -> dict[str, str]:
             raise SchemaError(f'The extension {extension} is not in this database: run "CREATE EXTENSION {extension}".')
     version = tuple(int(part) for part in found["vector"][1].split(".")[:2])
     if version < VECTOR_AT_LEAST:
-        raise SchemaError(f"pgvector is {found['vector'][1]}, and 0.8 or newer is needed: run \"ALTER EXTENSION vector UPDATE\".")
+        raise SchemaError(
+            f'pgvector is {found["vector"][1]}, and 0.8 or newer is needed: run "ALTER EXTENSION vector UPDATE".'
+        )
     return {f"{name}_schema": sql.Identifier(schema).as_string(connection) for name, (schema, _) in found.items()}
 
 

@@ -126,7 +126,7 @@ join {source} as s on {source_is_lease};
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from unnest(%(revisions)s::bigint[], %(vectors)s::{vector}[]) as d (revision, embedding)
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -313,7 +313,7 @@ returning r.id, r.kind, r.model, r.query, r.texts;
 
 -- name: reply
 update pgsbert.request as r
-set done = true, vectors = %(vectors)s::{vector}[], scores = %(scores)s::real[], error_code = %(error_code)s, error = %(error)s
+set done = true, vectors = %(vectors)b::{vector}[], scores = %(scores)s::real[], error_code = %(error_code)s, error = %(error)s
 where r.id = %(id)s;
 
 -- name: forget_requests

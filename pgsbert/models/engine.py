@@ -63,16 +63,12 @@ class TorchReranker:
             return np.empty(0, dtype=np.float32)
         pairs = [(query, document) for document in documents]
         with self._turn:
-            scores = self._network.predict(
-                pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
-            )
+            scores = self._network.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
         return finite(scores, self.model.name)
 
 
 def finite(numbers: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     """Return the numbers as a contiguous float32 array; ModelOutputError if one is NaN or infinite."""
     if not np.isfinite(numbers).all():
-        raise ModelOutputError(
-            f"{name} gave numbers that are not finite (NaN or infinity): check its weights."
-        )
+        raise ModelOutputError(f"{name} gave numbers that are not finite (NaN or infinity): check its weights.")
     return np.ascontiguousarray(numbers, dtype=np.float32)

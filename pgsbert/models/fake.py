@@ -98,29 +98,33 @@ def obey(texts: Iterable[str]) -> None:
 
 
 def _encode(texts: Sequence[str], dimensions: int) -> Vectors:
+    """Sum signs as counts of one-bits: a sum of k signs is twice the ones less k."""
     size = (dimensions + 7) // 8
     words = [WORDS.findall(text.lower())[:MAX_WORDS] or [""] for text in texts]
-    rows: dict[str, int] = {}
-    places = [rows.setdefault(word, len(rows)) for of_text in words for word in of_text]
     starts = [0, *accumulate(map(len, words))][:-1]
-    signs = _signs([_bits(word, size) for word in rows], dimensions)
-    sums = np.add.reduceat(signs[places], starts, axis=0)
-    whole = [hashlib.shake_128(text.encode()).digest(size) for text in texts]
-    sums += np.float32(OWN_SHARE) * _signs(whole, dimensions)
+    bits = _unpack([_word(word, size) for of_text in words for word in of_text], dimensions)
+    sums = np.add.reduceat(bits, starts, axis=0, dtype=np.uint16).astype(np.float32) * 2
+    sums -= np.array([len(of_text) for of_text in words], dtype=np.float32)[:, None]
+    whole = _unpack([_digest("text:" + text, size) for text in texts], dimensions)
+    sums += (whole * np.float32(2) - 1) * np.float32(OWN_SHARE)
     lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums, dtype=np.float64))
     vectors: Vectors = sums / lengths.astype(np.float32)[:, None]
     return vectors
 
 
 @lru_cache(maxsize=1 << 16)
-def _bits(word: str, size: int) -> bytes:
-    return hashlib.shake_128(b"word:" + word.encode()).digest(size)
+def _word(word: str, size: int) -> bytes:
+    return _digest("word:" + word, size)
 
 
-def _signs(digests: list[bytes], dimensions: int) -> NDArray[np.float32]:
-    """Return float32 (len(digests), dimensions) of -1 and +1, one a bit."""
+def _digest(text: str, size: int) -> bytes:
+    return hashlib.shake_128(text.encode()).digest(size)
+
+
+def _unpack(digests: list[bytes], dimensions: int) -> NDArray[np.uint8]:
+    """Return uint8 (len(digests), dimensions) of 0 and 1, one a bit."""
     packed = np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(digests), -1)
-    return np.unpackbits(packed, axis=1, count=dimensions).astype(np.float32) * 2 - 1
+    return np.unpackbits(packed, axis=1, count=dimensions)
 
 
 def _share(query: str, document: str) -> float:

@@ -26,9 +26,7 @@ def detect_kind(folder: Path) -> ModelKind:
         settings = read_json(folder / "config_sentence_transformers.json", missing_ok=True)
         family = settings.get("model_type", "SentenceTransformer")
         if family not in KINDS:
-            raise ModelLoadError(
-                f"{folder} holds a {family}; a bi-encoder or a cross-encoder is needed here."
-            )
+            raise ModelLoadError(f"{folder} holds a {family}; a bi-encoder or a cross-encoder is needed here.")
         return KINDS[family]
     architectures = read_json(folder / "config.json").get("architectures") or []
     names = architectures if isinstance(architectures, list) else []

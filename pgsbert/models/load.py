@@ -37,15 +37,15 @@ def load(model: Model, *, allow_fake: bool = False, device: str | None = None) -
     return loaded
 
 
-def inspect(name_or_path: str, *, allow_fake: bool = False) -> Model:
+def inspect(name_or_path: str, *, revision: str | None = None, allow_fake: bool = False) -> Model:
     """Return what to register for a model, its kind found by its files; it is loaded once to be sure.
 
     Raises ModelNotFoundError, ModelLoadError.
     """
     if stand_in := _fake(name_or_path, allow_fake=allow_fake):
         return stand_in.model
-    kind = detect_kind(resolve(name_or_path))
-    return _load(name_or_path, kind, None, None).model
+    kind = detect_kind(resolve(name_or_path, revision=revision))
+    return _load(name_or_path, kind, revision, None).model
 
 
 def _load(name: str, kind: ModelKind, revision: str | None, device: str | None) -> Encoder | Reranker:

@@ -60,9 +60,7 @@ def _module(folder: Path, entry: dict[str, object]) -> tuple[Path, str]:
             "not support: choose another model."
         )
     if not module.resolve().is_relative_to(folder.resolve()):
-        raise ModelLoadError(
-            f"modules.json in {folder} points outside of it ({module}): choose another model."
-        )
+        raise ModelLoadError(f"modules.json in {folder} points outside of it ({module}): choose another model.")
     return module, class_name
 
 
@@ -105,9 +103,7 @@ def _check_safetensors(path: Path) -> None:
 
 def _check_transformer(module: Path) -> None:
     if (module / "adapter_config.json").exists():
-        raise ModelLoadError(
-            f"{module} holds an adapter: merge it into its base model (merge_and_unload) first."
-        )
+        raise ModelLoadError(f"{module} holds an adapter: merge it into its base model (merge_and_unload) first.")
     read_json(module / "config.json")
     if not any(found for pattern in VOCABULARIES for found in module.glob(pattern)):
         raise ModelLoadError(

@@ -123,9 +123,7 @@ def _loading(folder: Path, *, optional: str | None = None) -> Iterator[None]:
     except PgsbertError:
         raise
     except ImportError as error:
-        raise ModelLoadError(
-            f'{folder} cannot be loaded ({error}): pip install "pgsbert[worker]".'
-        ) from error
+        raise ModelLoadError(f'{folder} cannot be loaded ({error}): pip install "pgsbert[worker]".') from error
     except Exception as error:  # the libraries name no set of errors; tokenizers raises Exception itself
         raise ModelLoadError(
             f"{folder} cannot be loaded: {type(error).__name__}: {error}. Fetch it again, or see whether "
@@ -154,6 +152,4 @@ def _max_tokens(network: SentenceTransformer | CrossEncoder) -> int | None:
 
 def _log_loaded(model: Model, network: SentenceTransformer | CrossEncoder, started: float) -> None:
     seconds = time.perf_counter() - started
-    log.info(
-        "loaded model=%s kind=%s device=%s seconds=%.1f", model.name, model.kind, network.device, seconds
-    )
+    log.info("loaded model=%s kind=%s device=%s seconds=%.1f", model.name, model.kind, network.device, seconds)

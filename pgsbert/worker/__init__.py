@@ -125,7 +125,11 @@ class Worker:
                 self._beat(questions_connection, rows, questions, worker),
                 Listener(
                     connect,
-                    {"pgsbert": self._changed, "pgsbert_request": self._asked, "pgsbert_catalog": self._catalog_changed},
+                    {
+                        "pgsbert": self._changed,
+                        "pgsbert_request": self._asked,
+                        "pgsbert_catalog": self._catalog_changed,
+                    },
                 ).run(),
                 self._build_indexes(rows),
             )

@@ -45,7 +45,11 @@ HELD_BY_OTHERS = (
     psycopg.errors.SerializationFailure,
     psycopg.errors.QueryCanceled,
 )
-CATALOG_MOVED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
+CATALOG_MOVED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
 
 
 class Rows:
@@ -221,10 +225,15 @@ class Rows:
         prompt = queue.vectorizer.document_prompt
         waiting: list[Embedded] = []
         for batch in self._batches(changes):
-            outcomes = await self._inference.run(ROWS, embed, batch, lambda texts: encoder.encode([prompt + t for t in texts]))
+            outcomes = await self._inference.run(
+                ROWS, embed, batch, lambda texts: encoder.encode([prompt + t for t in texts])
+            )
             waiting += [o for o in outcomes if isinstance(o, Embedded)]
             await self._record_failures(queue, (o for o in outcomes if isinstance(o, Failed)))
-            if len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size or len(outcomes) < BATCH_ROWS // 4:
+            if (
+                len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size
+                or len(outcomes) < BATCH_ROWS // 4
+            ):
                 await self._settle(queue, waiting)
                 waiting = []
             if self._stop.is_set():
@@ -268,18 +277,30 @@ class Rows:
             if len(piece) > 1:
                 middle = len(piece) // 2
                 return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
-            failed = Failed(piece[0].revision, MAX_ATTEMPTS, type(error).__name__, error.diag.message_primary or str(error))
+            failed = Failed(
+                piece[0].revision,
+                MAX_ATTEMPTS,
+                type(error).__name__,
+                error.diag.message_primary or str(error),
+            )
             await self._record_failures(queue, [failed])
             return {piece[0].revision}
 
     async def _record_failures(self, queue: Queue, failures: Iterable[Failed]) -> None:
         for failed in failures:
-            log("failed", vectorizer=queue.vectorizer.name, attempts=failed.attempts, error_class=failed.error_class)
+            log(
+                "failed",
+                vectorizer=queue.vectorizer.name,
+                attempts=failed.attempts,
+                error_class=failed.error_class,
+            )
             if failed.attempts >= MAX_ATTEMPTS:
                 await queue.give_up(failed)
             else:
                 wait = delay(
-                    failed.attempts, first=timedelta(seconds=0.5), most=timedelta(minutes=5), chance=random.random()
+                    failed.attempts,
+                    first=timedelta(seconds=0.5),
+                    most=timedelta(minutes=5),
+                    chance=random.random(),
                 )
                 await queue.try_later(failed, wait)
-

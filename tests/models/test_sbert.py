@@ -32,9 +32,7 @@ def encoder() -> Encoder:
 
 def sentences() -> list[str]:
     """Fifty texts that people wrote, from nothing to far beyond 256 tokens."""
-    docstrings = [
-        inspect.getdoc(member) for _, member in sorted(vars(statistics).items()) if callable(member)
-    ]
+    docstrings = [inspect.getdoc(member) for _, member in sorted(vars(statistics).items()) if callable(member)]
     texts = [*DOCUMENTS, "naïve café, 東京 🦊", str(statistics.__doc__), *filter(None, docstrings)][:50]
     assert len(texts) == 50
     assert max(len(text.split()) for text in texts) > 256
@@ -71,9 +69,7 @@ def test_loading_prints_nothing(minilm: Path, capfd: pytest.CaptureFixture[str])
 
 def test_cls_pooling_and_prompts_come_from_the_files(bi_encoder: Path) -> None:
     encoder = load_encoder(str(bi_encoder), device="cpu")
-    reference = SentenceTransformer(str(bi_encoder), device="cpu").encode(
-        DOCUMENTS, prompt="", show_progress_bar=False
-    )
+    reference = SentenceTransformer(str(bi_encoder), device="cpu").encode(DOCUMENTS, prompt="", show_progress_bar=False)
     assert encoder.model.query_prompt == "question: "
     assert encoder.model.document_prompt == "text: "
     assert encoder.model.similarity == "dot"
@@ -97,9 +93,7 @@ def test_plain_transformer_becomes_a_bi_encoder_by_mean_pooling(transformer: Pat
 
 
 @pytest.mark.parametrize("sigmoid", [False, True])
-def test_reranker_gives_the_scores_of_the_cross_encoder(
-    make_cross_encoder: CrossEncoderMaker, sigmoid: bool
-) -> None:
+def test_reranker_gives_the_scores_of_the_cross_encoder(make_cross_encoder: CrossEncoderMaker, sigmoid: bool) -> None:
     folder = make_cross_encoder(labels=1, sigmoid=sigmoid)
     reference = CrossEncoder(str(folder), device="cpu").predict([("the fox", text) for text in DOCUMENTS])
     reranker = load_reranker(str(folder), device="cpu")
@@ -113,9 +107,7 @@ def test_reranker_gives_the_scores_of_the_cross_encoder(
     assert reranker.score("the fox", []).shape == (0,)
 
 
-def test_cross_encoder_saved_with_modules_is_still_one(
-    make_cross_encoder: CrossEncoderMaker, tmp_path: Path
-) -> None:
+def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: CrossEncoderMaker, tmp_path: Path) -> None:
     network = CrossEncoder(str(make_cross_encoder(labels=1)), device="cpu")
     network.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
     assert (tmp_path / "saved" / "modules.json").exists()

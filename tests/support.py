@@ -1,0 +1,99 @@
+"""What tests use besides fixtures: a database at hand, conditions to wait for, a worker in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from pgsbert.testing import FakeEncoder, FakeReranker
+from pgsbert.worker import Options, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgsbert.types import Encoder, Model, Reranker
+
+
+@dataclass(frozen=True)
+class Database:
+    """One test's database."""
+
+    name: str
+    dsn: str
+
+    def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
+        """Open an autocommit connection."""
+        return psycopg.connect(self.dsn, autocommit=True, **parameters)
+
+    def execute(self, query: str, *parameters: object) -> list[Any]:
+        """Run a statement on a connection of its own and return its rows."""
+        with self.connect() as connection:
+            return rows(connection, query, *parameters)
+
+
+def rows(connection: psycopg.Connection[Any], query: str, *parameters: object) -> list[Any]:
+    """Run a statement; one-column rows come as values."""
+    cursor = connection.execute(query, parameters or None)  # type: ignore[arg-type]  # a test's own SQL
+    if cursor.description is None:
+        return []
+    fetched = cursor.fetchall()
+    return [row[0] for row in fetched] if len(cursor.description) == 1 else fetched
+
+
+def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> Any:
+    """Return the first true value of ``condition``; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail("the condition did not become true in time")
+        time.sleep(0.01)
+    return value
+
+
+@dataclass
+class RunningWorker:
+    """A worker in a thread of the test, with models whose calls can be counted."""
+
+    worker: Worker
+    encoder: FakeEncoder
+    reranker: FakeReranker
+
+    def load(self, model: Model) -> Encoder | Reranker:
+        """Return the fake of the asked kind."""
+        return self.encoder if model.kind == "bi-encoder" else self.reranker
+
+
+@contextmanager
+def run_worker(
+    dsn: str, *, encoder: FakeEncoder | None = None, poll: timedelta = timedelta(seconds=5)
+) -> Iterator[RunningWorker]:
+    """Run a worker until the block ends; the first call to ``embed`` may come before it is up."""
+    loop = asyncio.new_event_loop()
+    running = RunningWorker(None, encoder or FakeEncoder(384), FakeReranker())  # type: ignore[arg-type]  # made in its loop
+    ready = threading.Event()
+
+    async def work() -> None:
+        running.worker = Worker(Options(dsn=dsn, poll=poll), running.load)
+        ready.set()
+        await running.worker.run()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
+    thread.start()
+    ready.wait(10)
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            wait_until(lambda: rows(connection, "select id from pgsbert.worker"))
+        yield running
+    finally:
+        loop.call_soon_threadsafe(running.worker.stop)
+        thread.join(20)
+        assert not thread.is_alive()
+        loop.close()

@@ -1,0 +1,167 @@
+"""The demo's corpus: complete, clean, in a fixed order, with the answers among its first entries."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgsbert import docstrings
+from pgsbert.docstrings import QUESTIONS, SHORTEST, Docstring, collect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The first hit of all-MiniLM-L6-v2 over name, signature and text: among the first 500 entries and among all.
+ANSWERS = dict(
+    zip(
+        QUESTIONS,
+        [
+            "shutil.disk_usage",
+            "calendar.weekday",
+            "logging.handlers.RotatingFileHandler",
+            "os.cpu_count",
+            "sqlite3.Connection.rollback",
+        ],
+        strict=True,
+    )
+)
+SMALL_WORDS = set("a am and are as at by do does for from how i if in is it my of on or that the there to was what".split())
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[Docstring]:
+    return list(collect())
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower())) - SMALL_WORDS
+
+
+def test_corpus_is_thousands_of_texts_of_every_kind(corpus: list[Docstring]) -> None:
+    assert 5500 < len(corpus) < 9000
+    kinds = Counter(entry.kind for entry in corpus)
+    assert set(kinds) == {"module", "class", "function", "method"}
+    assert min(kinds.values()) > 250
+
+
+def test_names_and_texts_are_unique(corpus: list[Docstring]) -> None:
+    assert len({entry.name for entry in corpus}) == len(corpus)
+    assert len({entry.text for entry in corpus}) == len(corpus)
+
+
+def test_texts_can_be_stored_in_postgresql(corpus: list[Docstring]) -> None:
+    for entry in corpus:
+        assert len(entry.text) >= SHORTEST
+        for value in (entry.module, entry.name, entry.signature, entry.text):
+            assert "\0" not in value
+            assert value.encode("utf-8").decode("utf-8") == value
+
+
+def test_private_names_and_test_suites_are_left_out(corpus: list[Docstring]) -> None:
+    for entry in corpus:
+        within = entry.name.removeprefix(entry.module)
+        assert not any(part.startswith("_") for part in within.split("."))
+        assert not {"test", "tests", "idlelib", "lib2to3", "turtledemo"} & set(entry.module.split("."))
+
+
+def test_private_modules_come_last(corpus: list[Docstring]) -> None:
+    private = [any(part.startswith("_") for part in entry.module.split(".")) for entry in corpus]
+    assert any(private)
+    assert private == sorted(private)
+
+
+def test_order_is_the_same_in_another_process() -> None:
+    command = "import hashlib; from pgsbert.docstrings import collect; "
+    command += "print(hashlib.sha256(repr(list(collect())).encode()).hexdigest())"
+    runs = {
+        subprocess.check_output([sys.executable, "-c", command], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)})
+        for seed in ("1", "2")
+    }
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "module"),
+    [
+        ("len", "function", "builtins"),
+        ("str.split", "method", "builtins"),
+        ("os.listdir", "function", "os"),
+        ("os.path.join", "function", "os.path"),
+        ("json.dumps", "function", "json"),
+        ("collections.deque", "class", "collections"),
+        ("asyncio.run", "function", "asyncio"),
+        ("unittest.TestCase.assertEqual", "method", "unittest"),
+        ("math.gcd", "function", "math"),
+        ("sqlite3.Connection.commit", "method", "sqlite3"),
+        ("urllib.request", "module", "urllib.request"),
+    ],
+)
+def test_first_entries_cover_well_known_things(name: str, kind: str, module: str) -> None:
+    first = {entry.name: entry for entry in islice(collect(), 500)}
+    assert (first[name].kind, first[name].module) == (kind, module)
+
+
+def test_signatures_read_as_a_call(corpus: list[Docstring]) -> None:
+    entries = {entry.name: entry for entry in corpus}
+    assert entries["json.dumps"].signature.startswith("(obj, *, skipkeys=False, ")
+    assert entries["str.join"].signature == "(iterable, /)"
+    assert entries["threading.Thread.join"].signature == "(timeout=None)"
+    assert entries["json.JSONDecoder"].signature.startswith("(*, object_hook=None, ")
+    assert entries["json"].signature == ""
+    assert not [entry for entry in corpus if re.search(r"0x[0-9a-f]{6}", entry.signature)]
+
+
+def test_everyday_names_are_real_names(corpus: list[Docstring]) -> None:
+    wanted = [name for names in docstrings._everyday_names().values() for name in names]
+    assert len(wanted) == len(set(wanted)) <= 500
+    missing = set(wanted) - {entry.name for entry in corpus}
+    assert len(missing) < 20  # some modules have no docstring of their own, and versions of Python differ
+
+
+def test_sources_are_not_imported() -> None:
+    command = "import sys; from pgsbert.docstrings import collect; list(collect()); "
+    command += "print({'antigravity', 'this', 'tkinter', 'turtle', 'torch', 'psycopg'} & set(sys.modules))"
+    output = subprocess.check_output([sys.executable, "-c", command], env={"PYTHONPATH": ":".join(sys.path)}, text=True)
+    assert output == "set()\n"
+
+
+@pytest.mark.parametrize("source", [b"def broken(:", b"\0", b"\xff\xfe", b"x = " + b"(" * 5000])
+def test_unreadable_sources_are_left_out(source: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_bytes(source)
+    (tmp_path / "csv.py").write_text('"""A module whose text is long enough."""')
+    monkeypatch.setattr(docstrings, "_library", lambda: tmp_path)
+    names = {entry.name for entry in collect()}
+    assert "csv" in names
+    assert "json" not in names
+
+
+def test_branches_and_submodules_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "json"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .inner import *\n")
+    (package / "inner.py").write_text(
+        '__all__ = ("shared",)\n'
+        "try:\n"
+        '    async def shared(a, *, b: int = 1) -> str:\n        """Offered by the package as its own."""\n'
+        "except ImportError:\n    pass\n"
+        'def kept():\n    """Only to be found in the module itself.\\0"""\n'
+        'def _private():\n    """Not for the eyes of anyone else."""\n'
+    )
+    monkeypatch.setattr(docstrings, "_library", lambda: tmp_path)
+    found = [entry for entry in collect() if entry.module.startswith("json")]
+    assert found == [
+        Docstring("json", "json.shared", "function", "(a, *, b: int=1) -> str", "Offered by the package as its own."),
+        Docstring("json.inner", "json.inner.kept", "function", "()", "Only to be found in the module itself."),
+    ]
+
+
+@pytest.mark.parametrize(("question", "answer"), ANSWERS.items())
+def test_questions_are_answered_early_and_in_other_words(question: str, answer: str) -> None:
+    first = {entry.name: entry for entry in islice(collect(), 500)}
+    assert len(words(question) & words(f"{answer} {first[answer].text}")) <= 1
