@@ -40,8 +40,8 @@ QUESTIONS = (
     "How much space is left on my hard drive?",
     "What day of the week was I born on?",
     "How do I stop a log file from growing forever?",
-    "How many cores does my machine have?",
-    "What is a safe random string for a password reset link?",
+    "How many cores does this laptop have?",
+    "What is a good way to draw lottery numbers?",
 )
 
 # What people ask about first: "module: its names that come before everything else".

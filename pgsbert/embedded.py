@@ -77,10 +77,13 @@ def start(folder: Path | None = None, *, settings: Mapping[str, str] | None = No
         _make_parents(folder)
         users = _lock_file(folder, "users").open("a")
     except OSError as error:
-        raise UsageError(f"Cannot keep data in {folder}: {error}. Choose another with PGSBERT_DATA_DIR.") from error
+        raise UsageError(_cannot_keep(folder, error)) from error
     server = EmbeddedServer(folder, programs, account, users)
     try:
         server._start(settings or {})
+    except OSError as error:
+        server.stop()
+        raise UsageError(_cannot_keep(folder, error)) from error
     except BaseException:  # Ctrl-C too: what was begun here is stopped here
         server.stop()
         raise
@@ -275,7 +278,7 @@ def _postmaster(folder: Path) -> _Postmaster | None:
     try:
         lines = (folder / "postmaster.pid").read_text().splitlines()
         pid = int(lines[0])
-    except (FileNotFoundError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError):
         return None
     if not _works_in(folder, pid):
         return None
@@ -371,10 +374,17 @@ def _user_data_path() -> Path:
 
 def _make_parents(folder: Path) -> None:
     """Create the folders above it; made as root they let the server's user in, whatever the umask."""
-    missing = [parent for parent in folder.parents if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir(exist_ok=True)
-        parent.chmod(0o755 if os.geteuid() == 0 else 0o700)
+    try:
+        missing = [parent for parent in folder.parents if not parent.exists()]
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            parent.chmod(0o755 if os.geteuid() == 0 else 0o700)
+    except OSError as error:
+        raise UsageError(_cannot_keep(folder, error)) from error
+
+
+def _cannot_keep(folder: Path, error: OSError) -> str:
+    return f"Cannot keep data in {folder}: {error}. Choose another folder with PGSBERT_DATA_DIR."
 
 
 def _refuse_foreign(folder: Path) -> None:

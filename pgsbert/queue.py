@@ -38,6 +38,7 @@ class Vectorizer:
     columns: list[str]
     keys: list[str]
     key_operators: list[str]
+    side_keys: list[str]
     vector_schema_name: str
     vector_table_name: str
     target: str
@@ -91,6 +92,8 @@ class Names:
                 sql.SQL("s.{} as {}").format(sql.Identifier(name), k)
                 for name, k in zip(v.keys, queue_keys, strict=True)
             ),
+            "side_keys": _commas(map(sql.Identifier, v.side_keys)),
+            "side_is_fresh": self._equal("t", v.side_keys, "f"),
             "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
             "source_is_lease": self._source_is("l"),
             "source_is_pending": self._source_is("p"),
@@ -103,18 +106,22 @@ class Names:
         }
 
     def _source_is(self, alias: LiteralString) -> sql.Composed:
-        """Return the condition that a row of the source has the key of ``alias``, by the key's own equality."""
+        """Return the condition that a row of the source has the key of ``alias``."""
+        return self._equal("s", self.vectorizer.keys, alias)
+
+    def _equal(self, table: LiteralString, columns: Sequence[str], alias: LiteralString) -> sql.Composed:
+        """Return the condition that ``columns`` of ``table`` are the key of ``alias``, by the key's own equality."""
         return sql.SQL(" and ").join(
             # the operator comes from the catalog, quoted there
-            sql.SQL("s.{} {} {}.{}").format(
+            sql.SQL("{}.{} {} {}.{}").format(
+                sql.SQL(table),
                 sql.Identifier(name),
                 sql.SQL(cast("LiteralString", operator)),
                 sql.SQL(alias),
                 sql.Identifier(f"k{i}"),
             )
-            for i, (name, operator) in enumerate(
-                zip(self.vectorizer.keys, self.vectorizer.key_operators, strict=True), start=1
-            )
+            # a vectorizer without a side table has no names for its key
+            for i, (name, operator) in enumerate(zip(columns, self.vectorizer.key_operators, strict=False), start=1)
         )
 
     def _wanted(self) -> sql.Composed:

@@ -30,7 +30,7 @@ LOCK = 1885827938  # the first half of pgsbert's advisory locks: 'pgsb' in ASCII
 
 DEFAULT_BI_ENCODER: Mapping[str, object] = {
     "name": "all-MiniLM-L6-v2",
-    "revision": "sentence-transformers/all-MiniLM-L6-v2",
+    "revision": None,  # the installed package that carries it names none; the hash says which it is
     "hash": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "dimensions": 384,
     "max_tokens": 256,

@@ -27,6 +27,12 @@ select
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as keys,
     (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    coalesce(
+        (select array_agg(a.attname order by a.attnum)
+         from pg_attribute as a
+         where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+        array[]::name[]
+    )::text[] as side_keys,
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
     coalesce(vc.relname, c.relname) as vector_table_name,
     case
@@ -146,6 +152,37 @@ with done as materialized (
     delete from {pending} as p
     using held as h
     where p.revision = h.revision
+    returning p.revision
+), unleased as (
+    delete from {lease} as l
+    using dequeued as q
+    where l.revision = q.revision
+)
+select revision from dequeued;
+
+-- name: settle_table
+-- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
+with done as materialized (
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
+), fresh as materialized (
+    select {pending_keys}, d.revision, d.embedding
+    from done as d
+    join {pending} as p on p.revision = d.revision
+    for update of p skip locked
+), written as (
+    insert into {vector_table} ({side_keys}, {target})
+    select {fresh_keys}, f.embedding
+    from fresh as f
+    where f.embedding is not null
+    on conflict ({side_keys}) do update set {target} = excluded.{target}
+), cleared as (
+    delete from {vector_table} as t
+    using fresh as f
+    where f.embedding is null and {side_is_fresh}
+), dequeued as (
+    delete from {pending} as p
+    using fresh as f
+    where p.revision = f.revision
     returning p.revision
 ), unleased as (
     delete from {lease} as l

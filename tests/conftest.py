@@ -116,3 +116,9 @@ def articles(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     )
     connection.execute("select pgsbert.create_vectorizer('articles', columns => '{title,body}', model => 'fake-8')")
     return connection
+
+
+@pytest.fixture(scope="module")
+def shared_database(server: embedded.EmbeddedServer, template: str) -> Iterator[Database]:
+    """Give one database like `database` to all tests of a file, which roll back or name their tables apart."""
+    yield from _copy(server, template)

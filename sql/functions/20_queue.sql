@@ -69,6 +69,17 @@ return (
 );
 comment on function pgsbert.missing_column(pgsbert.vectorizer) is 'A key, tracked or vector column that was dropped, or null';
 
+create or replace function pgsbert.side_match_by_number(v pgsbert.vectorizer, side_alias text, transition_alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    -- the side table's key columns are its first, in the order of the key
+    select string_agg(format('%s.%I %s %s.c%s', side_alias, a.attname, k.operator, transition_alias, k.number), ' and ' order by k.place)
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+    join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place
+);
+comment on function pgsbert.side_match_by_number(pgsbert.vectorizer, text, text) is 'The condition that a row of the side table belongs to a row of a transition table';
+
 create or replace function pgsbert.enqueue_sql(v pgsbert.vectorizer, operation text) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -79,6 +90,11 @@ declare
     key_count int := cardinality(v.key_numbers);
     keys text := (select string_agg('k' || i, ', ') from generate_series(1, key_count) as i);
     new_keys text := (select string_agg('n.c' || number, ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i));
+    as_keys text := (
+        select string_agg(format('n.c%s as k%s', number, i), ', ' order by i)
+        from unnest(v.key_numbers) with ordinality as k(number, i)
+    );
+    gone text;
     named_keys text := (
         select string_agg(format('n.c%1$s as new_%2$s, o.c%1$s as old_%2$s', number, i), ', ' order by i)
         from unnest(v.key_numbers) with ordinality as k(number, i)
@@ -93,8 +109,9 @@ declare
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
     changed text := (
-        -- bytes decide: a collation may call different texts equal
-        select string_agg(format('n.c%1$s::text collate "C" is distinct from o.c%1$s::text collate "C"', number), ' or ' order by i)
+        -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
+        select string_agg(
+            format('coalesce(n.c%1$s::text collate "C", '''') <> coalesce(o.c%1$s::text collate "C", '''')', number), ' or ' order by i)
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
     dequeue text := format(
@@ -104,6 +121,9 @@ declare
          from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)
     );
     upsert text := format('on conflict (%s) do update set revision = excluded.revision', keys);
+    dequeue_side text := case when v.side is not null then
+        format('delete from %s as t using %%s where %s', v.side, pgsbert.side_match_by_number(v, 't', 'o'))
+    end;
 begin
     case operation
     when 'insert' then
@@ -124,14 +144,26 @@ begin
             pending, keys, (select string_agg('new_' || i, ', ') from generate_series(1, key_count) as i), upsert
         );
     when 'rekey' then
-        return format(dequeue, format(
+        gone := format(
             '(select o.* from old_rows as o(%s) where not exists (select from new_rows as n(%s) where %s)) as o',
             columns, columns, same_key
-        ));
+        );
+        return format(dequeue, gone) || case when v.side is not null then '; ' || format(dequeue_side, gone) else '' end;
     when 'delete' then
-        return format(dequeue, format('old_rows as o(%s)', columns));
+        gone := format('old_rows as o(%s)', columns);
+        return format(dequeue, gone) || case when v.side is not null then '; ' || format(dequeue_side, gone) else '' end;
     when 'truncate' then
-        return format('delete from %s', pending);
+        -- DELETE: a TRUNCATE of the side table would deadlock with an index that is being built on it
+        return format('delete from %s', pending) || case when v.side is not null then format('; delete from %s', v.side) else '' end;
+    when 'cleared' then
+        -- keys whose vector must go in the user's own transaction
+        if v.on_change = 'clear' then
+            return format(
+                'select %s from new_rows as n(%s) join old_rows as o(%s) on %s where %s',
+                as_keys, columns, columns, same_key, changed
+            );
+        end if;
+        return format('select %s from new_rows as n(%s) where not (%s)', as_keys, columns, has_text);
     end case;
 end;
 $$;
@@ -218,7 +250,18 @@ declare
         select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
         from pgsbert.live_columns(v)
     );
+    clear_side text := '';
 begin
+    if v.side is not null then
+        -- one by one, so that each is found by key whatever the side table's size
+        clear_side := format(
+            'if queued > 0 then for cleared in execute pgsbert.enqueue_anew(%s, ''cleared'') loop delete from %s as t where %s; end loop; end if;',
+            v.id, v.side,
+            (select string_agg(format('t.%I %s cleared.k%s', a.attname, k.operator, k.place), ' and ' order by k.place)
+             from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+             join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place)
+        );
+    end if;
     execute format($make$
 create or replace function pgsbert.enqueue_%1$s_insert() returns trigger
 language plpgsql security definer
@@ -256,6 +299,7 @@ declare
     statement text;
     queued bigint;
     gone bigint;
+    cleared record;
 begin
     if %2$s then
         %3$s into queued, gone;
@@ -269,12 +313,13 @@ begin
     if gone > 0 then
         execute pgsbert.enqueue_anew(%1$s, 'rekey');
     end if;
+    %4$s
     if queued > 0 then
         perform pgsbert.wake();
     end if;
     return null;
 end;
-$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'));
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side);
     -- Here the kept plan must probe the queue by key for every row, be the queue empty or huge.
     execute format($make$
 create or replace function pgsbert.enqueue_%1$s_delete() returns trigger

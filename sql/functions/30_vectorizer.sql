@@ -212,7 +212,7 @@ begin
     update pgsbert.vectorizer as w
     set target_number = (
         select a.attnum from pg_attribute as a
-        where a.attrelid = w.source and a.attname = w.target and not a.attisdropped
+        where w.storage = 'column' and a.attrelid = w.source and a.attname = w.target and not a.attisdropped
     )
     where w.id = vectorizer_id
     returning w.* into v;
@@ -234,7 +234,8 @@ declare
         from unnest(v.column_names) as name
     );
     changes text := (
-        select string_agg(format('new.%1$I::text collate "C" is distinct from old.%1$I::text collate "C"', name), ' or ')
+        -- the same comparison as in enqueue_sql: what is cleared here must be queued there
+        select string_agg(format('coalesce(new.%1$I::text collate "C", '''') <> coalesce(old.%1$I::text collate "C", '''')', name), ' or ')
         from unnest(v.column_names) as name
     );
     has_generated boolean := exists (
@@ -303,7 +304,9 @@ begin
         return vectorizer_name;
     end if;
     v := pgsbert.register_vectorizer(source, columns, vectorizer_name, model, storage, target, distance, index, on_change);
-    if storage = 'column' then
+    if storage = 'table' then
+        perform pgsbert.create_side(v);
+    else
         if not exists (select from pg_attribute as a where a.attrelid = source and a.attname = target and not a.attisdropped) then
             execute format(
                 'alter table %s add column %I %s(%s)',
@@ -321,6 +324,7 @@ begin
     v := pgsbert.build_vectorizer(v.id);
     perform pgsbert.create_triggers(v);
     perform pgsbert.grant_to_worker(v);
+    perform pgsbert.create_search(v);
     perform pgsbert.announce();
     return vectorizer_name;
 end;
@@ -443,6 +447,10 @@ begin
     if exists (select from pg_class where oid = v.source) then
         perform pgsbert.check_owner(v.source);
         perform pgsbert.drop_triggers(v);
+        perform pgsbert.drop_search(v);
+        if drop_vectors and v.side is not null then
+            execute format('drop table %s', v.side);
+        end if;
         target := (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped);
         if drop_vectors and v.storage = 'column' and target is not null then
             execute format('alter table %s drop column %I', v.source, target);

@@ -189,9 +189,7 @@ def test_killed_postmaster_starts_again_with_its_data(folder: Path) -> None:
             assert fetch(again, "select value from kept") == 42
 
 
-@pytest.mark.parametrize(
-    "content", ["", "garbage", f"{os.getpid()}\n{{folder}}\n1\n5432\n{{folder}}\n\n1 2\nready\n"]
-)
+@pytest.mark.parametrize("content", ["", "garbage", f"{os.getpid()}\n{{folder}}\n1\n5432\n{{folder}}\n\n1 2\nready\n"])
 def test_stale_pid_file_does_not_keep_the_server_from_starting(folder: Path, content: str) -> None:
     (folder / "postmaster.pid").write_text(content.format(folder=folder))
     with start(folder) as server:
@@ -231,6 +229,13 @@ def test_folder_of_other_files_is_refused_untouched(empty: Path) -> None:
     with pytest.raises(UsageError, match="has files but no PostgreSQL data"):
         start(empty)
     assert [path.name for path in empty.iterdir()] == ["thesis.txt"]
+
+
+def test_file_in_place_of_the_folder_is_a_usage_error(empty: Path) -> None:
+    empty.parent.mkdir(mode=0o755)
+    empty.write_text("not a folder")
+    with pytest.raises(UsageError, match=r"Cannot keep data in .*Not a directory.*PGSBERT_DATA_DIR"):
+        start(empty)
 
 
 def test_path_too_long_for_a_socket_works(empty: Path) -> None:

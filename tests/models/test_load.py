@@ -12,9 +12,8 @@ from pgsbert.models.load import inspect, load
 from pgsbert.types import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    from conftest import CrossEncoderMaker
 
 
 def test_inspected_model_loads_again(bi_encoder: Path) -> None:
@@ -23,7 +22,7 @@ def test_inspected_model_loads_again(bi_encoder: Path) -> None:
     assert load(registered, device="cpu").model == registered
 
 
-def test_inspect_finds_the_kind_of_a_cross_encoder(make_cross_encoder: CrossEncoderMaker) -> None:
+def test_inspect_finds_the_kind_of_a_cross_encoder(make_cross_encoder: Callable[..., Path]) -> None:
     registered = inspect(str(make_cross_encoder(labels=1)))
     assert registered.kind == "cross-encoder"
     assert registered.dimensions is None

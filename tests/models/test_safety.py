@@ -15,9 +15,8 @@ from pgsbert.models.safety import check
 from pgsbert.models.sbert import load_encoder, load_reranker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    from conftest import CrossEncoderMaker
 
 
 def edit_json(path: Path, **values: object) -> None:
@@ -111,7 +110,7 @@ def test_broken_tokenizer_is_a_load_error(transformer: Path) -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_weights_that_would_start_at_random_are_refused(make_cross_encoder: CrossEncoderMaker) -> None:
+def test_weights_that_would_start_at_random_are_refused(make_cross_encoder: Callable[..., Path]) -> None:
     folder = make_cross_encoder(labels=1)
     weights = load_file(folder / "model.safetensors")
     del weights["classifier.weight"]

@@ -15,9 +15,8 @@ from pgsbert.errors import ModelLoadError, ModelOutputError
 from pgsbert.models.sbert import detect_kind, load_encoder, load_reranker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    from conftest import CrossEncoderMaker
 
     from pgsbert.types import Encoder
 
@@ -93,7 +92,7 @@ def test_plain_transformer_becomes_a_bi_encoder_by_mean_pooling(transformer: Pat
 
 
 @pytest.mark.parametrize("sigmoid", [False, True])
-def test_reranker_gives_the_scores_of_the_cross_encoder(make_cross_encoder: CrossEncoderMaker, sigmoid: bool) -> None:
+def test_reranker_gives_the_scores_of_the_cross_encoder(make_cross_encoder: Callable[..., Path], sigmoid: bool) -> None:
     folder = make_cross_encoder(labels=1, sigmoid=sigmoid)
     reference = CrossEncoder(str(folder), device="cpu").predict([("the fox", text) for text in DOCUMENTS])
     reranker = load_reranker(str(folder), device="cpu")
@@ -107,7 +106,7 @@ def test_reranker_gives_the_scores_of_the_cross_encoder(make_cross_encoder: Cros
     assert reranker.score("the fox", []).shape == (0,)
 
 
-def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: CrossEncoderMaker, tmp_path: Path) -> None:
+def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: Callable[..., Path], tmp_path: Path) -> None:
     network = CrossEncoder(str(make_cross_encoder(labels=1)), device="cpu")
     network.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
     assert (tmp_path / "saved" / "modules.json").exists()
@@ -116,12 +115,12 @@ def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: Cross
     assert np.abs(scores - network.predict([("the fox", text) for text in DOCUMENTS])).max() <= 1e-5
 
 
-def test_classifier_is_no_reranker(make_cross_encoder: CrossEncoderMaker) -> None:
+def test_classifier_is_no_reranker(make_cross_encoder: Callable[..., Path]) -> None:
     with pytest.raises(ModelLoadError, match="classifier with 3 labels"):
         load_reranker(str(make_cross_encoder(labels=3)), device="cpu")
 
 
-def test_cross_encoder_is_no_encoder(make_cross_encoder: CrossEncoderMaker) -> None:
+def test_cross_encoder_is_no_encoder(make_cross_encoder: Callable[..., Path]) -> None:
     with pytest.raises(ModelLoadError, match="is a cross-encoder, a bi-encoder is needed here"):
         load_encoder(str(make_cross_encoder(labels=1)))
 

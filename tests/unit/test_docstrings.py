@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
 from collections import Counter
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,12 +26,12 @@ ANSWERS = dict(
             "calendar.weekday",
             "logging.handlers.RotatingFileHandler",
             "os.cpu_count",
-            "sqlite3.Connection.rollback",
+            "random.Random.sample",
         ],
         strict=True,
     )
 )
-SMALL_WORDS = set("a am and are as at by do does for from how i if in is it my of on or that the there to was what".split())
+SMALL_WORDS = re.compile(r"\b(a|are|by|do|does|for|from|how|i|in|is|it|my|of|on|or|that|the|there|to|was|what|when)\b")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def corpus() -> list[Docstring]:
 
 
 def words(text: str) -> set[str]:
-    return set(re.findall(r"[a-z]+", text.lower())) - SMALL_WORDS
+    return set(re.findall(r"[a-z]+", SMALL_WORDS.sub("", text.lower())))
 
 
 def test_corpus_is_thousands_of_texts_of_every_kind(corpus: list[Docstring]) -> None:
@@ -76,14 +76,18 @@ def test_private_modules_come_last(corpus: list[Docstring]) -> None:
     assert private == sorted(private)
 
 
-def test_order_is_the_same_in_another_process() -> None:
-    command = "import hashlib; from pgsbert.docstrings import collect; "
-    command += "print(hashlib.sha256(repr(list(collect())).encode()).hexdigest())"
-    runs = {
-        subprocess.check_output([sys.executable, "-c", command], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)})
-        for seed in ("1", "2")
-    }
-    assert len(runs) == 1
+def test_another_process_reads_the_same_in_the_same_order_and_imports_little(corpus: list[Docstring]) -> None:
+    command = """
+import hashlib, sys
+from pgsbert.docstrings import collect
+entries = [entry for entry in collect() if "hook" not in entry.name]
+print(hashlib.sha256(repr(entries).encode()).hexdigest())
+print({"antigravity", "this", "tkinter", "turtle", "torch", "psycopg"} & set(sys.modules))
+"""
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)}
+    output = subprocess.check_output([sys.executable, "-c", command], env=environment, text=True)
+    here = [entry for entry in corpus if "hook" not in entry.name]  # pytest puts its own in sys
+    assert output.splitlines() == [hashlib.sha256(repr(here).encode()).hexdigest(), "set()"]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,8 @@ def test_order_is_the_same_in_another_process() -> None:
         ("urllib.request", "module", "urllib.request"),
     ],
 )
-def test_first_entries_cover_well_known_things(name: str, kind: str, module: str) -> None:
-    first = {entry.name: entry for entry in islice(collect(), 500)}
+def test_first_entries_cover_well_known_things(name: str, kind: str, module: str, corpus: list[Docstring]) -> None:
+    first = {entry.name: entry for entry in corpus[:500]}
     assert (first[name].kind, first[name].module) == (kind, module)
 
 
@@ -122,13 +126,6 @@ def test_everyday_names_are_real_names(corpus: list[Docstring]) -> None:
     assert len(wanted) == len(set(wanted)) <= 500
     missing = set(wanted) - {entry.name for entry in corpus}
     assert len(missing) < 20  # some modules have no docstring of their own, and versions of Python differ
-
-
-def test_sources_are_not_imported() -> None:
-    command = "import sys; from pgsbert.docstrings import collect; list(collect()); "
-    command += "print({'antigravity', 'this', 'tkinter', 'turtle', 'torch', 'psycopg'} & set(sys.modules))"
-    output = subprocess.check_output([sys.executable, "-c", command], env={"PYTHONPATH": ":".join(sys.path)}, text=True)
-    assert output == "set()\n"
 
 
 @pytest.mark.parametrize("source", [b"def broken(:", b"\0", b"\xff\xfe", b"x = " + b"(" * 5000])
@@ -162,6 +159,6 @@ def test_branches_and_submodules_are_read(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("question", "answer"), ANSWERS.items())
-def test_questions_are_answered_early_and_in_other_words(question: str, answer: str) -> None:
-    first = {entry.name: entry for entry in islice(collect(), 500)}
+def test_questions_are_answered_early_and_in_other_words(question: str, answer: str, corpus: list[Docstring]) -> None:
+    first = {entry.name: entry for entry in corpus[:500]}
     assert len(words(question) & words(f"{answer} {first[answer].text}")) <= 1

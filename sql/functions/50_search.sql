@@ -1,0 +1,488 @@
+-- Search by meaning. Everything here runs as the caller, so that grants and row-level security of the table hold.
+-- Statements are made for the names the table has at that moment; operators are qualified, for vector may live anywhere.
+
+create or replace function pgsbert.document_expression(v pgsbert.vectorizer, alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select format('concat_ws(E''\n'', %s)', string_agg(format('nullif(%s.%I::text collate "C", '''')', alias, a.attname), ', ' order by u.place))
+    from unnest(v.column_numbers) with ordinality as u (number, place)
+    join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number
+);
+comment on function pgsbert.document_expression(pgsbert.vectorizer, text) is 'The text of a row as it is embedded';
+
+create or replace function pgsbert.target_name(v pgsbert.vectorizer) returns name
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case
+    when v.storage = 'table' then 'embedding'
+    else (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped)
+end;
+comment on function pgsbert.target_name(pgsbert.vectorizer) is 'What the vector column is called now';
+
+create or replace function pgsbert.side_match(v pgsbert.vectorizer, source_alias text, side_alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    -- the side table's key columns are its first, in the order of the key
+    select string_agg(format('%s.%I %s %s.%I', source_alias, k.name, k.operator, side_alias, a.attname), ' and ' order by k.place)
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+    join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place
+);
+comment on function pgsbert.side_match(pgsbert.vectorizer, text, text) is 'The condition that a row of the side table belongs to a row of the source';
+
+create or replace function pgsbert.vector_relation(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case
+    when v.storage = 'table' then format('%s as t join %s as s on %s', v.side, v.source, pgsbert.side_match(v, 's', 't'))
+    else format('%s as s', v.source)
+end;
+comment on function pgsbert.vector_relation(pgsbert.vectorizer) is 'FROM what a search reads: the source, with its side table where vectors are there';
+
+create or replace function pgsbert.distance_expression(v pgsbert.vectorizer, other text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return format(
+    '(%s.%I operator(%I.%s) %s)',
+    case when v.storage = 'table' then 't' else 's' end,
+    pgsbert.target_name(v),
+    pgsbert.vector_schema(),
+    case v.distance when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end,
+    other
+);
+comment on function pgsbert.distance_expression(pgsbert.vectorizer, text) is 'The distance of a row to a vector, as the index of the vectorizer orders it';
+
+create or replace function pgsbert.item_expression(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return format('to_jsonb(s) - %L::text[]', array(
+    select a.attname from pg_attribute as a where a.attrelid = v.source and a.atttypid = pgsbert.vector_type() and not a.attisdropped
+));
+comment on function pgsbert.item_expression(pgsbert.vectorizer) is 'A row as jsonb, without its vectors';
+
+create or replace function pgsbert.search_sql(vectorizer_id integer, item text, rerank boolean) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    distance text;
+    nearest text;
+begin
+    select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    if item = 'jsonb' then
+        item := pgsbert.item_expression(v);
+    else
+        item := 's';
+    end if;
+    distance := pgsbert.distance_expression(v, '$1');
+    -- the operator alone in ORDER BY, ascending: anything around it, and no index serves
+    nearest := format(
+        'select %s as item, %s::float8 as distance, %s as document from %s where %s is not null order by %s limit',
+        item, distance, case when rerank then pgsbert.document_expression(v, 's') else 'null::text' end,
+        pgsbert.vector_relation(v),
+        format('%s.%I', case when v.storage = 'table' then 't' else 's' end, pgsbert.target_name(v)),
+        distance
+    );
+    if not rerank then
+        return format('select item, distance, 1 - distance from (%s $3) as nearest order by distance', nearest);
+    end if;
+    return format(
+        'with candidate as materialized ('
+        'select nearest.*, row_number() over (order by distance) as ordinal from (%s greatest($3, $4)) as nearest'
+        ') select c.item, c.distance, r.score from candidate as c '
+        'join pgsbert.rerank($2, array(select document from candidate order by ordinal)) as r using (ordinal) '
+        'order by r.score desc, c.ordinal limit $3',
+        nearest
+    );
+end;
+$$;
+comment on function pgsbert.search_sql(integer, text, boolean) is 'The search of a vectorizer: $1 embedding, $2 query, $3 k, $4 candidates';
+
+create or replace function pgsbert.check_search(query text, k integer, candidates integer) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if query is null or query = '' then
+        raise exception using errcode = 'PB007', message = 'the query is empty';
+    elsif k is null or k < 1 or candidates is null or candidates < 1 then
+        raise exception using errcode = 'PB007',
+            message = format('k and candidates must be at least 1, not %s and %s', coalesce(k::text, 'NULL'), coalesce(candidates::text, 'NULL'));
+    end if;
+end;
+$$;
+comment on function pgsbert.check_search(text, integer, integer) is 'Raises PB007 for arguments that cannot find anything';
+
+create or replace function pgsbert.widen_scan(wanted integer, out ef_search text, out iterative_scan text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- An HNSW scan ends after ef_search rows, 40 unless told; where a filter or row security removes some, it must go
+    -- on. What was set before is returned, for narrow_scan.
+    ef_search := current_setting('hnsw.ef_search');
+    iterative_scan := current_setting('hnsw.iterative_scan');
+    if wanted > ef_search::int then
+        perform set_config('hnsw.ef_search', least(wanted, 1000)::text, true);
+    end if;
+    if iterative_scan = 'off' then
+        perform set_config('hnsw.iterative_scan', 'strict_order', true);
+    end if;
+end;
+$$;
+comment on function pgsbert.widen_scan(integer) is 'Lets an HNSW scan return as many rows as wanted, filters or not; returns the settings it found';
+
+create or replace function pgsbert.narrow_scan(ef_search text, iterative_scan text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform set_config('hnsw.ef_search', ef_search, true), set_config('hnsw.iterative_scan', iterative_scan, true);
+end;
+$$;
+comment on function pgsbert.narrow_scan(text, text) is 'Puts back what widen_scan found';
+
+create or replace function pgsbert.embed_for(vectorizer text, content text) returns :"vector_schema".vector
+language sql stable parallel restricted
+return pgsbert.embed(content, (pgsbert.find_vectorizer(vectorizer)).model);
+comment on function pgsbert.embed_for(text, text) is 'The embedding of a query by the model of a vectorizer';
+
+create or replace function pgsbert.search(
+    vectorizer text, query text, k integer default 10, rerank boolean default false, candidates integer default 50
+) returns table (item jsonb, distance double precision, score double precision)
+language plpgsql stable parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v pgsbert.vectorizer := pgsbert.find_vectorizer(vectorizer);
+    embedding :"vector_schema".vector;
+    found_settings record;
+begin
+    perform pgsbert.check_search(query, k, candidates);
+    embedding := pgsbert.embed(query, v.model);
+    found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
+    return query execute pgsbert.search_sql(v.id, 'jsonb', rerank) using embedding, query, k, candidates;
+    perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
+end;
+$$;
+comment on function pgsbert.search(text, text, integer, boolean, integer) is 'The rows nearest in meaning to a query, as jsonb, by the name of the vectorizer';
+
+create or replace function pgsbert.similar_sql(vectorizer_id integer) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    row_key text;
+begin
+    select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    select string_agg(format('s.%I %s $1[%s]::%s', k.name, k.operator, k.place, pgsbert.column_type(v.source, k.number)), ' and ' order by k.place)
+    into row_key
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k;
+    return format(
+        'with origin as materialized (select %1$s as embedding from %2$s where %3$s) '
+        'select %4$s, distance::float8, 1 - distance::float8 from ('
+        'select s, %5$s as distance from %2$s where not (%3$s) and %1$s is not null order by %5$s limit $2'
+        ') as nearest order by distance',
+        format('%s.%I', case when v.storage = 'table' then 't' else 's' end, pgsbert.target_name(v)),
+        pgsbert.vector_relation(v),
+        row_key,
+        pgsbert.item_expression(v),
+        pgsbert.distance_expression(v, '(select embedding from origin)')
+    );
+end;
+$$;
+comment on function pgsbert.similar_sql(integer) is 'The rows nearest to one row of a vectorizer: $1 its key as text[], $2 k';
+
+create or replace function pgsbert.similar_to(vectorizer text, key text[], k integer default 10)
+returns table (item jsonb, distance double precision, score double precision)
+language plpgsql stable parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.find_vectorizer(vectorizer);
+    found_settings record;
+begin
+    if coalesce(cardinality(key), 0) <> cardinality(v.key_numbers) then
+        raise exception using errcode = 'PB007',
+            message = format('the key of "%s" has %s column(s): %s', v.name, cardinality(v.key_numbers), array_to_string(v.key_names, ', ')),
+            hint = 'Give one text for each, in that order.';
+    elsif k is null or k < 1 then
+        raise exception using errcode = 'PB007', message = format('k must be at least 1, not %s', coalesce(k::text, 'NULL'));
+    end if;
+    -- loads the library, so that its settings are there
+    perform cast('[0]' as :"vector_schema".vector);
+    found_settings := pgsbert.widen_scan(k + 1);
+    return query execute pgsbert.similar_sql(v.id) using key, k;
+    perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
+end;
+$$;
+comment on function pgsbert.similar_to(text, text[], integer) is 'The rows nearest in meaning to the row of that key, as jsonb; none if it has no vector';
+
+create or replace function pgsbert.similarity(a text, b text, model text default null) returns double precision
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    vectors :"vector_schema".vector[];
+begin
+    if a is null or b is null then
+        return null;
+    end if;
+    vectors := pgsbert.embed(array[a, b], model);
+    return 1 - (vectors[1] operator(:"vector_schema".<=>) vectors[2]);
+end;
+$$;
+comment on function pgsbert.similarity(text, text, text) is 'Cosine of the embeddings of two texts, from -1 to 1';
+
+create or replace function pgsbert.check_reranker(model text) returns void
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m pgsbert.model;
+begin
+    select * into m from pgsbert.model as r
+    where r.name = check_reranker.model or (check_reranker.model is null and r.is_default and r.kind = 'cross-encoder');
+    if found and m.kind <> 'cross-encoder' then
+        raise exception using errcode = 'PB004',
+            message = format('"%s" is a %s: to rerank, a cross-encoder is needed', m.name, m.kind);
+    elsif not found and model is not null then
+        raise exception using errcode = 'PB003',
+            message = format('no model is registered as "%s"', model),
+            hint = format('Register it: pgsbert model add %s', model);
+    elsif not found then
+        raise exception using errcode = 'PB005',
+            message = 'no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2',
+            hint = 'Reranking needs a cross-encoder; embeddings do not replace it.';
+    end if;
+end;
+$$;
+comment on function pgsbert.check_reranker(text) is 'Raises PB003, PB004 or PB005 unless there is such a cross-encoder';
+
+create or replace function pgsbert.rerank(query text, documents text[], model text default null, top_k integer default null)
+returns table (ordinal integer, document text, score double precision)
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    known text[] := array(select d from unnest(documents) as d where d is not null);
+    scores real[];
+begin
+    perform pgsbert.check_reranker(model);
+    if query = '' then
+        raise exception using errcode = 'PB007', message = 'the query is empty';
+    elsif top_k < 1 then
+        raise exception using errcode = 'PB007', message = format('top_k must be at least 1, not %s', top_k);
+    elsif query is null or known = '{}' then
+        return;
+    end if;
+    scores := (pgsbert.ask('rerank', model, query, known)).scores;
+    return query
+        select d.ordinal::int, d.document, scores[d.place]::float8
+        from (
+            select u.ordinal, u.document, count(u.document) over (order by u.ordinal) as place
+            from unnest(documents) with ordinality as u (document, ordinal)
+        ) as d
+        where d.document is not null
+        order by scores[d.place] desc, d.ordinal
+        limit top_k;
+end;
+$$;
+comment on function pgsbert.rerank(text, text[], text, integer) is 'Documents scored against a query by a cross-encoder, best first; NULL documents are left out';
+
+create or replace function pgsbert.is_ours(found oid, v pgsbert.vectorizer) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+return exists (select from pg_proc where oid = found and prosrc like format('%%pgsbert.search_sql(%s,%%', v.id));
+comment on function pgsbert.is_ours(oid, pgsbert.vectorizer) is 'Whether a function is the search function of a vectorizer';
+
+create or replace function pgsbert.create_search(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    source_schema name;
+    owner name;
+    function_name text := v.name || '_search';
+    view_name text := v.name || '_neighbors';
+    vector_table regclass := coalesce(v.side, v.source);
+    target name := pgsbert.target_name(v);
+    arguments text := '(text, integer, boolean, integer)';
+begin
+    select n.nspname, pg_get_userbyid(c.relowner) into source_schema, owner
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = v.source;
+    if octet_length(view_name) > 63 then
+        raise exception using errcode = 'PB007',
+            message = format('name => "%s" is too long for %s', v.name, view_name),
+            hint = 'Pass a name of at most 53 bytes.';
+    elsif to_regprocedure(format('%I.%I%s', source_schema, function_name, arguments)) is not null then
+        raise exception using errcode = 'PB007',
+            message = format('function %I.%I exists and is not this vectorizer''s', source_schema, function_name),
+            hint = 'Pass name => for another prefix.';
+    elsif to_regclass(format('%I.%I', source_schema, view_name)) is not null then
+        raise exception using errcode = 'PB007',
+            message = format('relation %I.%I exists and is not this vectorizer''s', source_schema, view_name),
+            hint = 'Pass name => for another prefix.';
+    end if;
+    execute format($make$
+create function %1$I.%2$I(query text, k integer default 10, rerank boolean default false, candidates integer default 50)
+returns table (item %3$s, distance double precision, score double precision)
+language plpgsql stable parallel unsafe
+as $body$
+#variable_conflict use_column
+declare
+    embedding %4$s;
+    found_settings record;
+begin
+    perform pgsbert.check_search(query, k, candidates);
+    embedding := pgsbert.embed(query, %5$L);
+    found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
+    return query execute pgsbert.search_sql(%6$s, 'row', rerank) using embedding, query, k, candidates;
+    perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
+end;
+$body$ $make$, source_schema, function_name, v.source, pgsbert.vector_type(), v.model, v.id);
+    execute format(
+        'comment on function %I.%I%s is %L', source_schema, function_name, arguments,
+        format('Rows of %s nearest in meaning to a query; made by pgsbert for the vectorizer "%s"', v.source, v.name)
+    );
+    execute format(
+        'create view %1$I.%2$I with (security_invoker = true) as '
+        'select %3$s, %4$s, n.distance from %5$s as o cross join lateral ('
+        'select %6$s, (t.%7$I operator(%8$I.%9$s) o.%7$I)::float8 as distance from %5$s as t '
+        'where t.%7$I is not null and not (%10$s) order by t.%7$I operator(%8$I.%9$s) o.%7$I limit 10'
+        ') as n where o.%7$I is not null',
+        source_schema, view_name,
+        (select string_agg(format('o.%I', a.attname), ', ' order by k.place)
+         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
+        (select string_agg(format('n.%I as %I', a.attname, left('neighbor_' || a.attname, 63)), ', ' order by k.place)
+         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
+        vector_table,
+        (select string_agg(format('t.%I', a.attname), ', ' order by k.place)
+         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
+        target, pgsbert.vector_schema(),
+        case v.distance when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end,
+        (select string_agg(format('t.%1$I %2$s o.%1$I', a.attname, k.operator), ' and ' order by k.place)
+         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number)
+    );
+    execute format(
+        'comment on view %I.%I is %L', source_schema, view_name,
+        format('The ten nearest of each row of %s; filter it by key. Made by pgsbert for the vectorizer "%s"', v.source, v.name)
+    );
+    if owner <> current_user then
+        execute format('alter function %I.%I%s owner to %I', source_schema, function_name, arguments, owner);
+        execute format('alter view %I.%I owner to %I', source_schema, view_name, owner);
+    end if;
+end;
+$$;
+comment on function pgsbert.create_search(pgsbert.vectorizer) is 'Makes <name>_search and <name>_neighbors beside the source table; never replaces what is not ours';
+
+create or replace function pgsbert.vector_key(v pgsbert.vectorizer) returns table (place bigint, number smallint, operator text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select k.place, case when v.storage = 'table' then k.place::smallint else k.number end, k.operator
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k;
+end;
+comment on function pgsbert.vector_key(pgsbert.vectorizer) is 'The key columns of the table that holds the vectors';
+
+create or replace function pgsbert.drop_search(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ours record;
+begin
+    for ours in select p.oid::regprocedure as name from pg_proc as p where pgsbert.is_ours(p.oid, v) loop
+        execute format('drop function %s', ours.name);
+    end loop;
+    for ours in
+        select distinct c.oid::regclass as name
+        from pg_depend as d
+        join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+        join pg_class as c on c.oid = r.ev_class and c.relkind = 'v'
+        where d.refclassid = 'pg_class'::regclass and d.refobjid = coalesce(v.side, v.source)
+          and obj_description(c.oid, 'pg_class') like format('%%Made by pgsbert for the vectorizer "%s"', v.name)
+    loop
+        execute format('drop view %s', ours.name);
+    end loop;
+end;
+$$;
+comment on function pgsbert.drop_search(pgsbert.vectorizer) is 'Removes the search function and the neighbors view of a vectorizer';
+
+create or replace function pgsbert.create_side(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    source_schema name;
+    source_name name;
+    owner name;
+    secured boolean;
+    side text;
+    side_name text;
+    reader record;
+    keys text := (select string_agg(quote_ident(k.name), ', ' order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k);
+begin
+    select n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity into source_schema, source_name, owner, secured
+    from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+    where c.oid = v.source;
+    side_name := source_name || '_' || v.target;
+    side := format('%I.%I', source_schema, side_name);
+    if octet_length(side_name) > 63 then
+        raise exception using errcode = 'PB007',
+            message = format('target => "%s" is too long for the table %s', v.target, side_name);
+    elsif to_regclass(side) is not null then
+        raise exception using errcode = 'PB007',
+            message = format('relation %s exists', side),
+            hint = 'Give another suffix with target =>.';
+    end if;
+    execute format(
+        'create table %s (%s, embedding %s(%s) not null, primary key (%s))',
+        side,
+        (select string_agg(format('%I %s not null', k.name, pgsbert.column_type(v.source, k.number)), ', ' order by k.place)
+         from pgsbert.key_columns(pgsbert.key_index(v.source)) as k),
+        pgsbert.vector_type(), (pgsbert.bi_encoder_named(v.model)).dimensions, keys
+    );
+    execute format('comment on table %s is %L', side, format('Embeddings of %s, kept by pgsbert', v.source));
+    execute format('grant select, insert, update, delete on %s to pgsbert_worker', side);
+    -- whoever reads the source reads its vectors: the search function runs as its caller
+    for reader in
+        select distinct a.grantee
+        from pg_class as c cross join aclexplode(c.relacl) as a
+        where c.oid = v.source and a.privilege_type = 'SELECT' and a.grantee <> c.relowner
+    loop
+        execute format('grant select on %s to %s', side,
+                       case when reader.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(reader.grantee)) end);
+    end loop;
+    if owner <> current_user then
+        execute format('alter table %s owner to %I', side, owner);
+    end if;
+    perform pgsbert.register_side(v.id, side::regclass);
+    if secured then
+        execute format('alter table %s enable row level security', side);
+        execute format('create policy of_worker on %s to pgsbert_worker using (true) with check (true)', side);
+        execute format(
+            'create policy of_source on %s for select using (exists (select from %s as s where %s))',
+            side, v.source, pgsbert.side_match(pgsbert.find_vectorizer(v.name), 's', quote_ident(side_name))
+        );
+    end if;
+end;
+$$;
+comment on function pgsbert.create_side(pgsbert.vectorizer) is 'Makes the side table of storage => ''table'': the key, and the embedding';
+
+create or replace function pgsbert.register_side(vectorizer_id integer, side regclass) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pgsbert.check_owner((select v.source from pgsbert.vectorizer as v where v.id = vectorizer_id));
+    update pgsbert.vectorizer as v set side = register_side.side where v.id = vectorizer_id;
+end;
+$$;
+comment on function pgsbert.register_side(integer, regclass) is 'Part of create_vectorizer: notes the side table';
