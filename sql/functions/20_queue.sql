@@ -69,6 +69,15 @@ return (
 );
 comment on function pgsbert.missing_column(pgsbert.vectorizer) is 'A key, tracked or vector column that was dropped, or null';
 
+create or replace function pgsbert.broken_by(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return coalesce(
+    format('table %s was dropped', (select v.source where not exists (select from pg_class as c where c.oid = v.source))),
+    format('column "%s" of %s was dropped', pgsbert.missing_column(v), v.source)
+);
+comment on function pgsbert.broken_by(pgsbert.vectorizer) is 'Why rows of a vectorizer cannot be embedded any more, or null';
+
 create or replace function pgsbert.side_match_by_number(v pgsbert.vectorizer, side_alias text, transition_alias text) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -108,6 +117,11 @@ declare
         select string_agg(format('coalesce(octet_length(n.c%s::text), 0) > 0', number), ' or ' order by i)
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
+    has_key text := (
+        -- NOT NULL may be dropped from a unique column: such a row cannot be named, and its writer must not fail
+        select string_agg(format('n.c%s is not null', number), ' and ' order by i)
+        from unnest(v.key_numbers) with ordinality as k(number, i)
+    );
     changed text := (
         -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
         select string_agg(
@@ -128,20 +142,21 @@ begin
     case operation
     when 'insert' then
         return format(
-            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where %s %s',
-            pending, keys, new_keys, columns, has_text, upsert
+            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where (%s) and %s %s',
+            pending, keys, new_keys, columns, has_text, has_key, upsert
         );
     when 'update' then
         return format(
             'with diff as materialized ('
             'select %s from new_rows as n(%s) full join old_rows as o(%s) on %s '
-            'where n.c%s is null or o.c%s is null or %s'
+            'where n.c%s is null or %s'
             '), queued as ('
-            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from diff where new_1 is not null %s returning 1'
+            'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from diff where %s %s returning 1'
             ') select (select count(*) from queued), (select count(*) from diff where new_1 is null)',
             named_keys, columns, columns, same_key,
-            v.key_numbers[1], v.key_numbers[1], changed,
-            pending, keys, (select string_agg('new_' || i, ', ') from generate_series(1, key_count) as i), upsert
+            v.key_numbers[1], changed,
+            pending, keys, (select string_agg('new_' || i, ', ') from generate_series(1, key_count) as i),
+            (select string_agg(format('new_%s is not null', i), ' and ') from generate_series(1, key_count) as i), upsert
         );
     when 'rekey' then
         gone := format(
@@ -175,13 +190,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v pgsbert.vectorizer;
-    gone name;
+    reason text;
 begin
     select * into v from pgsbert.vectorizer where id = vectorizer_id;
-    gone := pgsbert.missing_column(v);
-    if gone is not null then
+    reason := pgsbert.broken_by(v);
+    if reason is not null then
         -- the user's write goes on; what cannot be embedded any more is said in pgsbert.status
-        perform pgsbert.mark_broken(v.id, format('column "%s" of %s was dropped', gone, v.source));
+        perform pgsbert.mark_broken(v.id, reason);
         return null;
     end if;
     return pgsbert.enqueue_sql(v, operation);
@@ -249,6 +264,9 @@ declare
         -- null for a dropped column, whatever the caller may read
         select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
         from pgsbert.live_columns(v)
+    ) || format(
+        -- null for a dropped index: the key is gone, or has another type, for which its index was made anew
+        ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
     );
     clear_side text := '';
 begin

@@ -1,0 +1,57 @@
+"""The command line: exit code 0 for done, 1 for a failure, 2 for a wrong call; no traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import psycopg
+import typer
+
+import pgsbert
+from pgsbert.cli import run, setup
+from pgsbert.errors import PgsbertError, UsageError
+
+app = typer.Typer(
+    name="pgsbert",
+    help="Semantic search inside PostgreSQL: SBERT embeddings kept true by a worker, used from plain SQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(setup.install)
+app.command()(setup.upgrade)
+app.command()(run.worker)
+
+
+def main() -> None:
+    """Run the command line; every error a user can cause is one line on stderr."""
+    try:
+        app()
+    except UsageError as error:
+        _fail(error, code=2)
+    except PgsbertError as error:
+        _fail(error, code=1)
+    except psycopg.OperationalError as error:
+        _fail(f"No connection to PostgreSQL: {str(error).strip()}", code=1)
+    except psycopg.Error as error:
+        hint = error.diag.message_hint
+        _fail(f"{error.diag.message_primary or error}{f' ({hint})' if hint else ''}", code=1)
+
+
+def _fail(message: object, *, code: int) -> None:
+    typer.echo(f"pgsbert: {message}", err=True)
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pgsbert {pgsbert.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Semantic search inside PostgreSQL."""
