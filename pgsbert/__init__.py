@@ -1,3 +1,27 @@
 """pgsbert: SBERT embeddings kept true inside PostgreSQL, and searched with plain SQL."""
 
 __version__ = "0.1.0"
+
+from pgsbert.client import (
+    Hit,
+    Ranked,
+    create_vectorizer,
+    embed,
+    rerank,
+    search,
+    similar_to,
+    similarity,
+    wait_until_synced,
+)
+
+__all__ = [
+    "Hit",
+    "Ranked",
+    "create_vectorizer",
+    "embed",
+    "rerank",
+    "search",
+    "similar_to",
+    "similarity",
+    "wait_until_synced",
+]

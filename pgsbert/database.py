@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from pgvector import Vector
@@ -15,7 +15,7 @@ from psycopg.types import TypeInfo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEEPALIVE = {
+KEEPALIVE: Mapping[str, Any] = {
     # a host that vanished must not hold the awake lock for two hours
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -30,11 +30,7 @@ _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 def _statements() -> Mapping[str, LiteralString]:
     text = files("pgsbert.sql").joinpath("queries.sql").read_text(encoding="utf-8")
     parts = _NAMED.split(text)[1:]
-    # the package's own file is as trustworthy as a literal
-    return {
-        name: cast("LiteralString", body.strip().rstrip(";"))
-        for name, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    return {name: body.strip().rstrip(";") for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def statement(name: str, /, **identifiers: sql.Composable) -> sql.Composed:
@@ -44,9 +40,8 @@ def statement(name: str, /, **identifiers: sql.Composable) -> sql.Composed:
 
 async def connect_async(dsn: str, *, application_name: str, **parameters: Any) -> psycopg.AsyncConnection[Any]:
     """Open an autocommit connection of the worker."""
-    return await psycopg.AsyncConnection.connect(
-        dsn, autocommit=True, application_name=application_name, connect_timeout=10, **KEEPALIVE, **parameters
-    )
+    settings = {**KEEPALIVE, "connect_timeout": 10, "application_name": application_name, **parameters}
+    return await psycopg.AsyncConnection.connect(dsn, autocommit=True, **settings)
 
 
 def connect(dsn: str, *, application_name: str = "pgsbert", **parameters: Any) -> psycopg.Connection[Any]:

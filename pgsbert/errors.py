@@ -25,3 +25,7 @@ class SchemaError(PgsbertError):
 
 class ModelOutputError(PgsbertError):
     """The model gave numbers that are not finite: nothing of the batch can be stored or ranked."""
+
+
+class VectorizerTimeoutError(PgsbertError):
+    """Rows were still waiting to be embedded when the time was over."""

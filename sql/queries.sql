@@ -383,3 +383,28 @@ select pg_try_advisory_lock(1885827940, %(id)s);
 
 -- name: index_failed
 update pgsbert.vectorizer set index_error = %(error)s where id = %(id)s;
+
+-- name: add_model
+insert into pgsbert.model as m (
+    name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt
+)
+values (
+    %(name)s, %(kind)s, %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s, %(query_prompt)s, %(document_prompt)s
+)
+on conflict (name) do update
+set revision = excluded.revision, max_tokens = excluded.max_tokens, similarity = excluded.similarity,
+    query_prompt = excluded.query_prompt, document_prompt = excluded.document_prompt
+where m.hash is not distinct from excluded.hash
+  and m.kind = excluded.kind
+  and m.dimensions is not distinct from excluded.dimensions;
+
+-- name: retire_default_model
+update pgsbert.model as m
+set is_default = false
+where m.is_default and m.kind = (select kind from pgsbert.model where name = %(name)s);
+
+-- name: choose_default_model
+-- After retire_default_model, or where there is none yet.
+update pgsbert.model as m
+set is_default = true
+where m.name = %(name)s and not exists (select from pgsbert.model as d where d.kind = m.kind and d.is_default);

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import run, setup
+from pgsbert.cli import ask, models, run, setup
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -22,6 +22,11 @@ app = typer.Typer(
 app.command()(setup.install)
 app.command()(setup.upgrade)
 app.command()(run.worker)
+app.command()(ask.status)
+app.command()(ask.embed)
+app.command()(ask.search)
+app.command()(ask.rerank)
+app.add_typer(models.app)
 
 
 def main() -> None:
@@ -52,6 +57,8 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Semantic search inside PostgreSQL."""

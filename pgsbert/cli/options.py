@@ -8,12 +8,12 @@ import typer
 
 # typer reads annotations at run time, so they are written the old way
 Dsn = Annotated[
-    Optional[str],  # noqa: UP007, UP045
+    Optional[str],
     typer.Option("--dsn", help="Connection string; else PGSBERT_DSN, else libpq's variables.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AllowFake = Annotated[bool, typer.Option("--allow-fake", help="Allow the fake models that tests use.")]
 Device = Annotated[
-    Optional[str],  # noqa: UP007, UP045
+    Optional[str],
     typer.Option("--device", help="torch device, for example cuda.", show_default=False),
 ]

@@ -25,7 +25,7 @@ class _NotHereError(Exception):
 
 
 def resolve(name: str, *, revision: str | None = None) -> Path:
-    """Return the folder of ``name``: a local folder, an installed package, the hub's cache, or the hub.
+    """Return the folder of ``name``: a folder, PGSBERT_MODELS/name, an installed package, the hub's cache, the hub.
 
     ``revision`` is a branch, tag or commit of the hub's repository; a local folder is taken as it is, and the
     package is passed over when a revision is asked for, since it names none. Only safetensors, JSON and
@@ -33,7 +33,7 @@ def resolve(name: str, *, revision: str | None = None) -> Path:
     """
     looked: list[str] = []
     cause: Exception | None = None
-    for place in (_local_folder, _installed_package, _hub_cache, _hub):
+    for place in (_local_folder, _own_folder, _installed_package, _hub_cache, _hub):
         try:
             return place(name, revision)
         except _NotHereError as error:
@@ -60,6 +60,17 @@ def _local_folder(name: str, _revision: str | None) -> Path:
         return folder.resolve()
     what = "a file, not a folder" if folder.exists() else "no such folder"
     raise _NotHereError(f"{folder.absolute()} ({what})")
+
+
+def _own_folder(name: str, _revision: str | None) -> Path:
+    own = os.environ.get("PGSBERT_MODELS")
+    if not own:
+        raise _NotHereError("PGSBERT_MODELS (not set)")
+    folder = Path(own).expanduser() / name
+    # the name comes from the database: it must not lead out of the folder
+    if folder.is_dir() and folder.resolve().is_relative_to(Path(own).expanduser().resolve()):
+        return folder.resolve()
+    raise _NotHereError(f"{folder} (no such folder)")
 
 
 def _installed_package(name: str, revision: str | None) -> Path:

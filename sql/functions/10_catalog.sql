@@ -36,7 +36,7 @@ end;
 comment on function pgsbert.column_type(oid, smallint) is 'The type of a column as DDL: domains as their base type, collation where it is not the type''s own';
 
 create or replace function pgsbert.key_index(source oid) returns oid
-language sql stable
+language sql stable security definer
 set search_path = pg_catalog, pg_temp
 return (
     select i.indexrelid
@@ -48,12 +48,20 @@ return (
           select
           from unnest(i.indkey::smallint[]) with ordinality as k(number, place)
           join pg_attribute as a on a.attrelid = source and a.attnum = k.number
-          where k.place <= i.indnkeyatts and (not a.attnotnull or a.attgenerated = 'v')
+          where k.place <= i.indnkeyatts
+            -- keys that the index tells apart must not be equal in the queue, which has the column's collation
+            and (not a.attnotnull or a.attgenerated = 'v' or i.indcollation[k.place - 1] <> a.attcollation)
       )
-    order by i.indisprimary desc, i.indnkeyatts, i.indexrelid
+    -- a primary key made later does not take the place of the key that a queue was made for
+    order by exists (
+        select
+        from pgsbert.vectorizer as v
+        where v.source = key_index.source
+          and v.key_numbers = (i.indkey::smallint[])[:i.indnkeyatts - 1]
+    ) desc, i.indisprimary desc, i.indnkeyatts, i.indexrelid
     limit 1
 );
-comment on function pgsbert.key_index(oid) is 'The primary key, or else a unique index over NOT NULL columns that is neither deferrable nor partial';
+comment on function pgsbert.key_index(oid) is 'The key that a vectorizer of the table uses already, or its primary key, or else a unique index over NOT NULL columns that is neither deferrable nor partial';
 
 create or replace function pgsbert.key_columns(index_oid oid)
 returns table (place bigint, number smallint, name name, operator text)

@@ -70,11 +70,29 @@ return (
 comment on function pgsbert.missing_column(pgsbert.vectorizer) is 'A key, tracked or vector column that was dropped, or null';
 
 create or replace function pgsbert.broken_by(v pgsbert.vectorizer) returns text
-language sql stable
+language sql stable security definer
 set search_path = pg_catalog, pg_temp
-return coalesce(
-    format('table %s was dropped', (select v.source where not exists (select from pg_class as c where c.oid = v.source))),
-    format('column "%s" of %s was dropped', pgsbert.missing_column(v), v.source)
+return (
+    select case
+        when not exists (select from pg_class as c where c.oid = v.source) then
+            format('table %s was dropped', v.source)
+        when gone is not null then
+            format('column "%s" of %s was dropped', gone, v.source)
+        when array(select k.number from pgsbert.key_columns(pgsbert.key_index(v.source)) as k) <> v.key_numbers then
+            format('%s has no unique key over NOT NULL columns (%s) any more', v.source, array_to_string(v.key_names, ', '))
+        else (
+            -- the queue has the key in the types of the day it was made
+            select format('key column "%s" of %s is %s now and was %s: drop the vectorizer and create it again', k.name, v.source, k.now, k.queued)
+            from (
+                select u.name, pgsbert.column_type(v.source, u.number) as now,
+                    pgsbert.column_type(to_regclass('pgsbert.pending_' || v.id), u.place::smallint) as queued
+                from unnest(v.key_names, v.key_numbers) with ordinality as u(name, number, place)
+            ) as k
+            where k.now <> k.queued
+            limit 1
+        )
+    end
+    from pgsbert.missing_column(v) as gone
 );
 comment on function pgsbert.broken_by(pgsbert.vectorizer) is 'Why rows of a vectorizer cannot be embedded any more, or null';
 
@@ -260,6 +278,8 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    function_name text;
+    owner text := (select quote_ident(pg_get_userbyid(relowner)) from pg_class where oid = v.source);
     unmoved text := (
         -- null for a dropped column, whatever the caller may read
         select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
@@ -273,7 +293,7 @@ begin
     if v.side is not null then
         -- one by one, so that each is found by key whatever the side table's size
         clear_side := format(
-            'if queued > 0 then for cleared in execute pgsbert.enqueue_anew(%s, ''cleared'') loop delete from %s as t where %s; end loop; end if;',
+            'if queued > 0 then for cleared in execute coalesce(pgsbert.enqueue_anew(%s, ''cleared''), ''select where false'') loop delete from %s as t where %s; end loop; end if;',
             v.id, v.side,
             (select string_agg(format('t.%I %s cleared.k%s', a.attname, k.operator, k.place), ' and ' order by k.place)
              from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
@@ -329,7 +349,12 @@ begin
         execute statement into queued, gone;
     end if;
     if gone > 0 then
-        execute pgsbert.enqueue_anew(%1$s, 'rekey');
+        statement := pgsbert.enqueue_anew(%1$s, 'rekey');
+        if statement is not null then
+            execute statement;
+            -- a row that took another's key may have its text and yet no vector: queue them all
+            execute pgsbert.enqueue_anew(%1$s, 'insert');
+        end if;
     end if;
     %4$s
     if queued > 0 then
@@ -383,6 +408,14 @@ begin
     return jsonb_populate_record(new, jsonb_build_object(target, null));
 end;
 $body$ $make$, v.id, coalesce(v.target_number, 0));
+    -- A new function is everybody's: on a table of his own, a stranger could fill this queue through it. The owner
+    -- needs it once, to make the triggers.
+    foreach function_name in array array['enqueue_%s_insert', 'enqueue_%s_update', 'enqueue_%s_delete', 'enqueue_%s_truncate', 'clear_%s'] loop
+        function_name := format('pgsbert.' || function_name || '()', v.id);
+        execute format('revoke all on function %s from public', function_name);
+        execute format('grant execute on function %s to %s', function_name, owner);
+        execute format('comment on function %s is %L', function_name, 'A trigger function of vectorizer ' || v.name);
+    end loop;
 end;
 $$;
 comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';

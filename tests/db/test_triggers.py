@@ -172,21 +172,12 @@ def test_a_row_deleted_and_inserted_again_has_a_new_revision(notes: PgConnection
 
 def test_a_key_that_takes_the_place_of_another_is_queued_even_with_the_same_text(notes: PgConnection) -> None:
     # row 11 has no vector yet; as row 12 it has the text of the old row 12, which had its vector
-    notes.execute("insert into notes values (11, 'same'), (12, 'same')")
-    empty_queue(notes, "notes")
-    notes.execute("update notes set id = id + 1 where id = 12")
-    empty_queue(notes, "notes")
     notes.execute("insert into notes values (12, 'same')")
     empty_queue(notes, "notes")
-    notes.execute("update notes set title = 'other' where id = 11")
-    notes.execute("update notes set title = 'same' where id = 11")
+    notes.execute("insert into notes values (11, 'same')")
     assert pending(notes, "notes") == [11]
-    notes.execute(
-        "with away as (update notes set id = 14 where id = 13 returning 1),"
-        " one as (update notes set id = 13 where id = 12 and (select count(*) from away) = 1 returning 1)"
-        " update notes set id = 12 where id = 11 and (select count(*) from one) = 1"
-    )
-    assert pending(notes, "notes") == [12, 13, 14]
+    notes.execute("update notes set id = id + 1 where id > 10")
+    assert pending(notes, "notes") == [12, 13]
 
 
 def test_a_swap_of_keys_over_a_free_one_queues_both_rows(notes: PgConnection) -> None:
@@ -259,6 +250,8 @@ def test_writers_of_any_isolation_level_queue_beside_each_other(
 
 
 def test_case_counts_where_the_collation_ignores_it(notes: PgConnection) -> None:
+    if not rows(notes, "select from pg_collation where collprovider = 'i' and collname like 'de%%'"):
+        pytest.skip("this server was built without ICU")
     notes.execute("create collation nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
     notes.execute("create table word (id text collate nocase primary key, word text collate nocase)")
     notes.execute("insert into word values ('a', 'Word')")
@@ -270,6 +263,22 @@ def test_case_counts_where_the_collation_ignores_it(notes: PgConnection) -> None
     notes.execute("update word set word = 'word', id = 'A'")
     assert pending(notes, "word") == ["a"]
     notes.execute("delete from word where id = 'a'")
+    assert pending(notes, "word") == []
+
+
+def test_case_counts_where_the_type_ignores_it(notes: PgConnection) -> None:
+    notes.execute("create schema extra")
+    notes.execute("create extension citext schema extra")
+    notes.execute("create table word (id extra.citext primary key, word extra.citext)")
+    notes.execute("insert into word values ('a', 'Word')")
+    notes.execute("select pgsbert.create_vectorizer('word', '{word}', model => 'fake-8', on_change => 'clear')")
+    notes.execute("update word set embedding = '[1,2,3,4,5,6,7,8]'")
+    notes.execute("update word set word = 'WORD'")
+    assert pending(notes, "word") == ["a"]
+    assert rows(notes, "select embedding from word") == [None]
+    notes.execute("update word set word = 'word', id = 'A'")
+    assert pending(notes, "word") == ["a"]
+    notes.execute("delete from word")
     assert pending(notes, "word") == []
 
 
@@ -290,6 +299,10 @@ def test_case_counts_where_the_collation_ignores_it(notes: PgConnection) -> None
 def test_columns_of_any_type_are_tracked_by_their_text(
     notes: PgConnection, type_name: str, before: str, after: str, none: str | None
 ) -> None:
+    try:
+        notes.execute("select cast(%s as text)::" + type_name, [before])  # type: ignore[arg-type]  # a test's own SQL
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip(f"this server was built without {type_name}")
     notes.execute(sql.SQL("create table odd (id int primary key, odd {})").format(sql.SQL(type_name)))  # type: ignore[arg-type]
     notes.execute("select pgsbert.create_vectorizer('odd', '{odd}', model => 'fake-8', on_change => 'clear')")
     notes.execute("insert into odd values (1, %s), (2, %s)", [before, none])
@@ -341,7 +354,7 @@ def assert_everything_is_seen(session: PgConnection, table: str, **now: str) -> 
     assert pending(session, "item") == [1, 2, 4, 30]
     held = session.execute(sql.SQL("select {id} from {table} where {embedding} is not null").format(**parts))
     assert held.fetchall() == [(30,)]
-    run("update {table} set {title} = null where {id} = 30")
+    run("update {table} set {title} = null, {body} = '' where {id} = 30")
     assert session.execute(sql.SQL("select from {table} where {embedding} is not null").format(**parts)).rowcount == 0
     run("delete from {table} where {id} = 1")
     assert pending(session, "item") == [2, 4, 30]
@@ -419,33 +432,46 @@ def test_a_dropped_vector_column_stops_the_vectorizer_and_no_writer(
     connection.execute("alter table item drop embedding cascade")
     writer.execute("update item set title = 'y'")
     writer.execute("insert into item (id, title) values (9, 'nine')")
+    writer.execute("update item set id = id + 100")
     assert "embedding" in (broken_reason(connection, "item") or "nothing")
 
 
 KEYS_THAT_GO = {
-    "the key is dropped": ("alter table item drop constraint item_pkey", "no unique key"),
-    "the key column is dropped": ("alter table item drop id", '"id"'),
-    "the key's type changes": ("alter table item alter id type bigint", "bigint"),
-    "the key's type changes wholly": ("alter table item alter id type text using id::text", "text"),
+    "the key is dropped": (
+        "alter table item drop constraint item_pkey",
+        "insert into item (id, title) values (1, 'x'), (7, 'x'), (7, 'x')",
+        "no unique key over NOT NULL columns (id) any more",
+    ),
+    "the key column is dropped": ("alter table item drop id", "insert into item (title) values ('x')", '"id"'),
+    "the key's type is wider": (
+        "alter table item alter id type bigint",
+        "insert into item (id, title) values (5000000000, 'x')",
+        "is bigint now and was integer",
+    ),
+    "the key's type is another": (
+        "alter table item alter id type text using id::text",
+        "insert into item (id, title) values ('seven', 'x')",
+        "is text now and was integer",
+    ),
 }
 
 
-@pytest.mark.parametrize(("statement", "reason"), KEYS_THAT_GO.values(), ids=KEYS_THAT_GO)
+@pytest.mark.parametrize(("ddl", "insert", "reason"), KEYS_THAT_GO.values(), ids=KEYS_THAT_GO)
+@pytest.mark.parametrize("first", ["insert", "update", "delete"])
 def test_the_vectorizer_breaks_and_no_writer_fails_when(
-    connection: PgConnection, writer: PgConnection, statement: str, reason: str
+    connection: PgConnection, writer: PgConnection, first: str, ddl: str, insert: str, reason: str
 ) -> None:
-    connection.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
-    for session in (writer, connection):
-        session.execute("insert into item (title) values ('x')") if "drop" in statement and " id" in statement else None
-        session.execute("update item set title = title || 'y'")
-    if "bigint" in statement:
-        writer.execute("insert into item (id, title) values (5000000000, 'x')")
-    elif "constraint" in statement:
-        writer.execute("insert into item (id, title) values (1, 'x'), (7, 'x'), (7, 'x')")
-    elif "text" in statement:
-        writer.execute("insert into item (id, title) values ('seven', 'x')")
-    writer.execute("delete from item")
+    connection.execute("drop view item_neighbors")  # it refuses any change of the key
+    connection.execute(sql.SQL(ddl))  # type: ignore[arg-type]  # a test's own SQL
+    statements = {
+        "insert": insert,
+        "update": "update item set title = title || 'y'",
+        "delete": "delete from item where title like 'one%'",
+    }
+    writer.execute(sql.SQL(statements.pop(first)))  # type: ignore[arg-type]  # a test's own SQL
     assert reason in (broken_reason(connection, "item") or "nothing")
+    for statement in statements.values():
+        writer.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
 
 
 def test_a_primary_key_made_later_does_not_take_the_place_of_the_key(connection: PgConnection) -> None:
@@ -465,8 +491,9 @@ def test_a_key_column_that_may_be_null_again_fails_no_writer(connection: PgConne
     connection.execute("alter table item alter code drop not null")
     connection.execute("insert into item values (null, 'x'), ('a', 'x')")
     connection.execute("update item set title = 'y'")
+    assert pending(connection, "item") == ["a"]
     connection.execute("update item set code = null")
-    assert pending(connection, "item") == []
+    assert "no unique key" in (broken_reason(connection, "item") or "nothing")
 
 
 # Plans, rights and wake-ups.

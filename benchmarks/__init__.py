@@ -1,0 +1,1 @@
+"""Benchmarks: one file a question, each answered beside its baseline in the same run."""

@@ -1,0 +1,104 @@
+"""Commands that ask: status, embed, search, rerank. With --json one document on stdout, for scripts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any, Optional
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
+import pgsbert
+from pgsbert.cli.options import Dsn, Json
+from pgsbert.database import connect
+from pgsbert.settings import database_dsn
+
+Model = Annotated[
+    Optional[str],
+    typer.Option("--model", help="A registered model; else the default.", show_default=False),
+]
+
+
+def status(dsn: Dsn = None, as_json: Json = False) -> None:
+    """Show each vectorizer: state, rows, pending, failed, rate and workers."""
+    with connect(database_dsn(dsn)) as connection:
+        vectorizers = _rows(connection, "select * from pgsbert.status")
+    if as_json:
+        typer.echo(json.dumps(vectorizers, default=str))
+        return
+    columns = ("name", "source", "state", "rows", "pending", "failed", "oldest_pending", "rate", "workers", "reason")
+    table = Table(*columns)
+    for vectorizer in vectorizers:
+        table.add_row(*("" if vectorizer[column] is None else str(vectorizer[column]) for column in columns))
+    Console().print(table)
+
+
+def embed(
+    texts: Annotated[list[str], typer.Argument(help="Texts to embed.")],
+    dsn: Dsn = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Print the embeddings of texts, one a line, as pgvector writes them."""
+    with connect(database_dsn(dsn)) as connection:
+        vectors = pgsbert.embed(connection, texts, model=model)
+    # float32 prints in its own shortest form: what is read back is the same number
+    written = [[float(str(number)) for number in vector] for vector in vectors]
+    if as_json:
+        typer.echo(json.dumps(written))
+        return
+    for vector in written:
+        typer.echo(json.dumps(vector, separators=(",", ":")))
+
+
+def search(
+    vectorizer: Annotated[str, typer.Argument(help="Name of the vectorizer.")],
+    query: Annotated[str, typer.Argument(help="What to look for.")],
+    dsn: Dsn = None,
+    k: Annotated[int, typer.Option("-k", help="How many rows.")] = 10,
+    rerank: Annotated[bool, typer.Option("--rerank", help="Order the best candidates by the cross-encoder.")] = False,
+    candidates: Annotated[int, typer.Option("--candidates", help="How many rows the cross-encoder scores.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show the rows nearest in meaning to a query."""
+    with connect(database_dsn(dsn)) as connection:
+        hits = pgsbert.search(connection, vectorizer, query, k=k, rerank=rerank, candidates=candidates)
+    if as_json:
+        typer.echo(json.dumps([asdict(hit) for hit in hits], default=str))
+        return
+    table = Table("score", "distance", "row")
+    for hit in hits:
+        table.add_row(f"{hit.score:.4f}", f"{hit.distance:.4f}", json.dumps(hit.item, default=str, ensure_ascii=False))
+    Console().print(table)
+
+
+def rerank(
+    query: Annotated[str, typer.Argument(help="The query.")],
+    documents: Annotated[list[str], typer.Argument(help="Documents to score.")],
+    dsn: Dsn = None,
+    model: Model = None,
+    top_k: Annotated[
+        Optional[int],
+        typer.Option("--top-k", help="Only the best."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score documents against a query with the cross-encoder, best first."""
+    with connect(database_dsn(dsn)) as connection:
+        ranked = pgsbert.rerank(connection, query, documents, model=model, top_k=top_k)
+    if as_json:
+        typer.echo(json.dumps([asdict(document) for document in ranked]))
+        return
+    table = Table("score", "document")
+    for document in ranked:
+        table.add_row(f"{document.score:.4f}", document.document)
+    Console().print(table)
+
+
+def _rows(connection: psycopg.Connection[Any], query: Any) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query).fetchall()

@@ -1,0 +1,78 @@
+"""Commands on registered models: model add, list, remove."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pgsbert import registry
+from pgsbert.cli.options import AllowFake, Dsn, Json
+from pgsbert.database import connect
+from pgsbert.settings import database_dsn
+
+app = typer.Typer(name="model", help="Registered models: add, list, remove.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    model: Annotated[str, typer.Argument(help="A folder, an installed model, or a name on the hub.")],
+    dsn: Dsn = None,
+    name: Annotated[
+        Optional[str],
+        typer.Option("--name", help="Register a folder under this name; workers find it by PGSBERT_MODELS/NAME."),
+    ] = None,
+    revision: Annotated[
+        Optional[str],
+        typer.Option("--revision", help="Commit on the hub to pin."),
+    ] = None,
+    default: Annotated[bool, typer.Option("--default", help="Make it the default of its kind.")] = False,
+    allow_fake: AllowFake = False,
+) -> None:
+    """Load a model once, read from its files what it is, and register it."""
+    from pgsbert.models.load import inspect
+
+    if name is None and Path(model).is_dir():
+        model = str(Path(model).resolve())  # a worker may run in another folder
+    found = inspect(model, revision=revision, allow_fake=allow_fake)
+    found = replace(found, name=name or found.name)
+    with connect(database_dsn(dsn)) as connection:
+        registry.add(connection, found, default=default)
+    size = f", {found.dimensions} dimensions" if found.dimensions else ""
+    typer.echo(f"{found.name} is registered: {found.kind}{size}, {found.max_tokens} tokens.")
+
+
+@app.command("list")
+def list_(dsn: Dsn = None, as_json: Json = False) -> None:
+    """Show the registered models."""
+    with connect(database_dsn(dsn)) as connection:
+        models = registry.models(connection)
+    if as_json:
+        typer.echo(json.dumps(models, default=str))
+        return
+    table = Table("name", "kind", "default", "dimensions", "tokens", "workers")
+    for model in models:
+        workers = ", ".join(f"{worker}: {state}" for worker, state in model["workers"].items())
+        default = "yes" if model["is_default"] else ""
+        table.add_row(
+            model["name"],
+            model["kind"],
+            default,
+            str(model["dimensions"] or ""),
+            str(model["max_tokens"] or ""),
+            workers,
+        )
+    Console().print(table)
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument()], dsn: Dsn = None) -> None:
+    """Forget a model that no vectorizer uses."""
+    with connect(database_dsn(dsn)) as connection:
+        registry.remove(connection, name)
+    typer.echo(f"{name} is no longer registered.")
