@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -41,7 +44,7 @@ class Database:
 
 def rows(connection: psycopg.Connection[Any], query: str, *parameters: object) -> list[Any]:
     """Run a statement; one-column rows come as values."""
-    cursor = connection.execute(query, parameters or None)  # type: ignore[arg-type]  # a test's own SQL
+    cursor = connection.execute(query, parameters or None)
     if cursor.description is None:
         return []
     fetched = cursor.fetchall()
@@ -97,3 +100,23 @@ def run_worker(
         thread.join(20)
         assert not thread.is_alive()
         loop.close()
+
+
+@contextmanager
+def worker_process(dsn: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``pgsbert worker`` as a user does, and end it with SIGTERM."""
+    command = [str(Path(sys.executable).with_name("pgsbert")), "worker", "--dsn", dsn, *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        log: list[str] = []
+        # read on, or a full pipe would stop the worker
+        reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
+        reader.start()
+        try:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                wait_until(lambda: process.poll() is not None or rows(connection, "select id from pgsbert.worker"))
+            assert process.poll() is None, "".join(log)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+            reader.join(5)

@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command()(setup.install)
 app.command()(setup.upgrade)
 app.command()(run.worker)
+app.command()(run.demo)
+app.command()(run.up)
 app.command()(ask.status)
 app.command()(ask.embed)
 app.command()(ask.search)

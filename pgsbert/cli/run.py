@@ -1,4 +1,4 @@
-"""Commands that run: worker."""
+"""Commands that run: worker, demo, up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import logging
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pgsbert.cli.options import AllowFake, Device, Dsn
 from pgsbert.settings import database_dsn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def worker(
@@ -22,22 +26,88 @@ def worker(
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
     device: Device = None,
     allow_fake: AllowFake = False,
+    until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
 ) -> None:
     """Embed new and changed rows and answer questions, until SIGTERM or Ctrl-C."""
     from pgsbert.models.load import load
     from pgsbert.worker import Options, Worker
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    _log_to_stderr()
     options = Options(dsn=database_dsn(dsn), drain=drain, poll=timedelta(seconds=poll))
 
     async def run() -> None:
         one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, one.stop)
+        if until_eof:
+            _call_at_eof(one.stop)
         await one.run()
 
     asyncio.run(run())
     sys.stderr.flush()
     # a model that hangs in its thread must not hold up the end
     os._exit(0)
+
+
+def demo() -> None:
+    """Search the standard library's docstrings by meaning, on a PostgreSQL that starts by itself.
+
+    Ends with exit code 0 after the prepared questions, or on a terminal with Ctrl-D or Ctrl-C. The data are kept:
+    the next run goes on where this one stopped.
+    """
+    from pgsbert import demo
+
+    with _ending_in_order():
+        demo.run()
+
+
+def up(
+    database: Annotated[str, typer.Option("--database", help="Made if it is not there.")] = "pgsbert",
+) -> None:
+    """Run the embedded PostgreSQL and a worker until Ctrl-C or SIGTERM; prints the connection string on stdout."""
+    from pgsbert import embedded, schema, sidecar
+
+    _log_to_stderr()
+    with _ending_in_order(), embedded.start() as server:
+        embedded.create_database(server, database)
+        dsn = server.dsn(database)
+        schema.install(dsn)
+        sidecar.keep_working(dsn, announce=lambda: typer.echo(dsn), check=server.dsn)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _call_at_eof(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(0, 4096):
+            loop.remove_reader(0)
+            stop()
+
+    loop.add_reader(0, look)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM or a closed terminal end the block through its `finally`s, quietly; a second one is ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    # what our caller ignores stays ignored: nohup
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def end(*_: object) -> None:
+        for number in heard:
+            # not SIG_IGN: the programs that stop the server would inherit it
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
