@@ -13,6 +13,11 @@ def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
         _LOGGER.log(level, "%s", " ".join([event, *(f"{name}={_shown(value)}" for name, value in fields.items())]))
 
 
+def storable(message: str) -> str:
+    """Return a message as PostgreSQL can keep it: at most 2000 characters, no NUL, no half of a surrogate pair."""
+    return message[:2000].replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"

@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.rows import class_row, scalar_row
 
 from pgsbert.database import as_vectors, statement
+from pgsbert.events import storable
 from pgsbert.types import Revision, VectorizerId
 from pgsbert.work import Change, Embedded, Failed
 
@@ -152,9 +153,9 @@ class Queue:
         """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
         return await self._claim("claim_fresh", limit=limit)
 
-    async def claim_again(self) -> list[Change]:
+    async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
-        return await self._claim("claim_again")
+        return await self._claim("claim_again", limit=limit)
 
     async def _claim(self, name: str, **parameters: object) -> list[Change]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
@@ -194,33 +195,44 @@ class Queue:
             revisions=[failed.revision],
             delay=delay,
             error_class=failed.error_class,
-            error=failed.error[:2000],
+            error=storable(failed.error),
         )
 
-    async def give_up(self, failed: Failed) -> None:
-        """Move a row from the queue to pgsbert.failures."""
-        await self._execute(
+    async def give_up(self, failed: Failed) -> bool:
+        """Move a row from the queue to pgsbert.failures; False if it was edited meanwhile or somebody holds it."""
+        cursor = await self._execute(
             "settle_failed",
             revision=failed.revision,
             error_class=failed.error_class,
-            error=failed.error[:2000],
+            error=storable(failed.error),
         )
+        return cursor.rowcount > 0
 
     async def release(self) -> None:
         """Give back every lease of this worker."""
         await self._execute("release", worker=self._worker)
 
-    async def expire(self, dead: Sequence[int]) -> None:
+    async def expire(self) -> None:
         """End the leases of workers that died."""
-        await self._execute("expire", dead=list(dead))
+        await self._execute("expire")
 
     async def forget(self) -> None:
-        """Remove leases and failures of rows that are gone."""
+        """Remove leases of rows that were deleted or edited meanwhile."""
         await self._execute("forget")
+
+    async def forget_failures(self) -> None:
+        """Remove failures of rows that are gone."""
+        await self._execute("forget_failures")
+
+    async def next_due(self) -> float | None:
+        """Return the seconds until the first lease runs out, None when there is none."""
+        cursor = await self._execute("next_due")
+        row = await cursor.fetchone()
+        return row[0] if row is not None else None
 
     async def is_idle(self) -> bool:
         """Return whether nothing is pending."""
-        cursor = await self._connection.execute(self._names.statement("is_idle"))
+        cursor = await self._execute("is_idle")
         row = await cursor.fetchone()
         return row is not None and bool(row[0])
 
@@ -233,7 +245,7 @@ class Queue:
             cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
             if cursor.rowcount == 0:
                 return None
-            cursor = await self._connection.execute(self._fill_statement("fill_reached"))
+            cursor = await self._execute("fill_reached")
             row = await cursor.fetchone()
             beyond = self._beyond_last() if row is not None and row[0] else sql.SQL("true")
             cursor = await self._connection.execute(
@@ -246,15 +258,12 @@ class Queue:
                 await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
             return passed
 
-    def _fill_statement(self, name: str) -> sql.Composed:
-        return self._names.statement(name)
-
     def _beyond_last(self) -> sql.Composed:
         parts = self._names.parts
         return sql.SQL("({}) > (select {} from {})").format(parts["source_order"], parts["keys"], parts["fill"])
 
-    async def _execute(self, name: str, **parameters: object) -> None:
-        await self._connection.execute(self._names.statement(name), parameters or None)
+    async def _execute(self, name: str, **parameters: object) -> psycopg.AsyncCursor[Any]:
+        return await self._connection.execute(self._names.statement(name), parameters or None)
 
 
 async def read_vectorizers(connection: psycopg.AsyncConnection[Any]) -> list[Vectorizer]:

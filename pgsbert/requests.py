@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pgsbert.database import as_vectors, statement
+from pgsbert.events import storable
 
 if TYPE_CHECKING:
     import psycopg
@@ -51,7 +52,7 @@ class Requests:
 
     async def reply_error(self, request: Request, *, code: str, message: str) -> None:
         """Answer with an error that is raised where the question was asked."""
-        await self._answer(request, error_code=code, error=message[:2000])
+        await self._answer(request, error_code=code, error=storable(message))
 
     async def forget(self) -> None:
         """Remove questions whose callers went away."""

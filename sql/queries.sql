@@ -93,21 +93,21 @@ returning l.revision, l.attempts;
 
 -- name: claim_again
 -- Rows whose lease ran out: the model failed on them, somebody held them, or a worker died. One that was tried twice
--- comes alone, so that a text which kills the process takes no other with it.
+-- comes alone, so that a text which kills the process takes no other with it; those that were only held come together.
 with due as (
     select l.revision, l.attempts, l.claimed_until
     from {lease} as l
     where l.claimed_until <= clock_timestamp() and l.failed_at is null
       and exists (select from {pending} as p where p.revision = l.revision)
     order by l.attempts desc, l.claimed_until
-    limit 16
+    limit %(limit)s
 ), candidate as (
     select l.revision
     from {lease} as l
     where l.revision in (
         select d.revision from due as d
         order by d.attempts desc, d.claimed_until
-        limit (select case when max(attempts) > 1 then 1 else 16 end from due)
+        limit (select case max(attempts) when 0 then %(limit)s when 1 then 16 else 1 end from due)
     )
       and l.claimed_until <= clock_timestamp()
     for update of l skip locked
@@ -247,18 +247,27 @@ set worker = null, attempts = l.attempts - 1, claimed_until = clock_timestamp()
 where l.worker = %(worker)s and l.attempts > 1 and l.failed_at is null;
 
 -- name: expire
+-- Leases of workers that are not registered any more: they died.
 update {lease} as l
 set worker = null, claimed_until = clock_timestamp()
-where l.worker = any (%(dead)s) and l.failed_at is null;
+where l.worker is not null and l.failed_at is null
+  and not exists (select from pgsbert.worker as w where w.id = l.worker);
 
 -- name: forget
--- Leases of rows that were deleted or edited meanwhile, and failures of rows that are gone.
+-- Leases of rows that were deleted or edited meanwhile.
 delete from {lease} as l
-where case
-    when l.failed_at is null then
-        l.claimed_until <= clock_timestamp() and not exists (select from {pending} as p where p.revision = l.revision)
-    else not exists (select from {source} as s where {source_is_lease})
-end;
+where l.failed_at is null and l.claimed_until <= clock_timestamp()
+  and not exists (select from {pending} as p where p.revision = l.revision);
+
+-- name: forget_failures
+-- Failures of rows that are gone.
+delete from {lease} as l
+where l.failed_at is not null and not exists (select from {source} as s where {source_is_lease});
+
+-- name: next_due
+select extract(epoch from min(l.claimed_until) - clock_timestamp())::double precision
+from {lease} as l
+where l.failed_at is null;
 
 -- name: fill_lock
 select from pgsbert.vectorizer as v where v.id = %(id)s and v.filled_at is null for no key update skip locked;
@@ -347,6 +356,16 @@ where r.id in (
     for update skip locked
 )
 returning r.id, r.kind, r.model, r.query, r.texts;
+
+-- name: reopen_requests
+-- Questions that a worker took and died with: another may still answer in time.
+with reopened as (
+    update pgsbert.request as r
+    set worker = null
+    where r.worker = any (%(dead)s) and not r.done and r.deadline > clock_timestamp()
+    returning r.id
+)
+select pg_notify('pgsbert_request', '') from reopened limit 1;
 
 -- name: reply
 update pgsbert.request as r

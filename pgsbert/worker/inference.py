@@ -43,11 +43,14 @@ class Inference:
         def work() -> None:
             if future.cancelled():
                 return
-            result, error = None, None
+            result: T | None = None
+            error: Exception | None = None
             try:
                 result = call(*arguments)
             except Exception as raised:  # handed to the caller, who knows what it means
                 error = raised
+            except BaseException as raised:  # sys.exit() in a model's code must not end the only thread
+                error = RuntimeError(f"{type(raised).__name__}: {raised}")
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, result, error)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from psycopg.rows import class_row
 
 from pgsbert.database import statement
-from pgsbert.errors import PgsbertError
+from pgsbert.errors import ModelLoadError, PgsbertError
 from pgsbert.events import log
 from pgsbert.types import Encoder, Model, Reranker
 from pgsbert.worker.inference import QUESTION, Inference
@@ -48,10 +48,11 @@ class Models:
         started = time.monotonic()
         try:
             loaded = await self._inference.run(QUESTION, self._load, registered)
-        except PgsbertError as error:
+        except Exception as raised:  # whatever a model's code raises, the worker serves the other models
+            error = raised if isinstance(raised, PgsbertError) else ModelLoadError(f"{name} did not load: {raised!r}.")
             self._failed[name] = (time.monotonic(), error)
             log("model_not_loaded", model=name, error=error)
-            raise
+            raise error from raised
         self._failed.pop(name, None)
         self._loaded[name] = loaded
         log("model_loaded", model=name, seconds=time.monotonic() - started)
