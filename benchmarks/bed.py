@@ -36,14 +36,19 @@ SETTINGS = {**DURABLE, "max_wal_size": "4GB", "checkpoint_timeout": "30min", "lo
 AWAKE: LiteralString = "select pg_advisory_lock(1885827938, 1)"
 ASLEEP: LiteralString = "select pg_advisory_unlock(1885827938, 1)"
 
-WORDS = (
-    "account address archive battery bridge cable camera church cloud copper corner cotton danger desert device doctor "
-    "engine escape export fabric farmer filter finger forest garden giant glass ground harbor hidden honey import index "
-    "island jacket journey kernel kitchen ladder letter liquid magnet market memory mirror mountain needle network "
-    "number office orange packet parent pencil planet pocket query question radio record repair reset river rocket "
-    "saddle sample screen search shadow signal silver socket spring station summer switch table ticket tunnel update "
-    "valley vector village violin water weather window winter yellow zebra"
-).split()
+# fmt: off
+WORDS = [
+    "account", "address", "archive", "battery", "bridge", "cable", "camera", "church", "cloud", "copper", "corner",
+    "cotton", "danger", "desert", "device", "doctor", "engine", "escape", "export", "fabric", "farmer", "filter",
+    "finger", "forest", "garden", "giant", "glass", "ground", "harbor", "hidden", "honey", "import", "index",
+    "island", "jacket", "journey", "kernel", "kitchen", "ladder", "letter", "liquid", "magnet", "market", "memory",
+    "mirror", "mountain", "needle", "network", "number", "office", "orange", "packet", "parent", "pencil", "planet",
+    "pocket", "query", "question", "radio", "record", "repair", "reset", "river", "rocket", "saddle", "sample",
+    "screen", "search", "shadow", "signal", "silver", "socket", "spring", "station", "summer", "switch", "table",
+    "ticket", "tunnel", "update", "valley", "vector", "village", "violin", "water", "weather", "window", "winter",
+    "yellow", "zebra",
+]
+# fmt: on
 
 
 class BenchmarkError(Exception):
@@ -153,7 +158,9 @@ def describe(bed: Bed) -> str:
 
 def connect(dsn: str) -> psycopg.Connection[Any]:
     """Open an autocommit connection."""
-    return psycopg.connect(dsn, autocommit=True, application_name="pgsbert bench")
+    # a benchmark that waits for ever on a lock would never say so
+    bounds = "-c statement_timeout=60s -c lock_timeout=20s"
+    return psycopg.connect(dsn, autocommit=True, application_name="pgsbert bench", options=bounds)
 
 
 def value(connection: psycopg.Connection[Any], query: LiteralString, *parameters: object) -> Any:

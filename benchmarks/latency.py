@@ -55,8 +55,9 @@ def run(bed: Bed) -> list[Figure]:
     p50, p95 = (percentile(from_sent, percent) for percent in (50, 95))
     by_hand = percentile(baseline, 50)
     say(
-        f"COMMIT sent to vector visible, {ROWS} rows: p50 {p50:.1f} ms, p95 {p95:.1f} ms (from COMMIT's return:"
-        f" p50 {percentile(from_done, 50):.1f} ms); stored by hand: p50 {by_hand:.1f} ms, p95 {percentile(baseline, 95):.1f} ms"
+        f"COMMIT sent to vector visible, {ROWS} rows: p50 {p50:.1f} ms, p95 {p95:.1f} ms"
+        f" (from COMMIT's return: p50 {percentile(from_done, 50):.1f} ms);"
+        f" stored by hand: p50 {by_hand:.1f} ms, p95 {percentile(baseline, 95):.1f} ms"
     )
     beside = f"{by_hand:.1f} ms stored by hand"
     return [
@@ -92,7 +93,7 @@ def _store(
 
 def _see(watcher: psycopg.Connection[Any], query: str, number: int) -> float:
     deadline = time.perf_counter() + LIMIT
-    while not watcher.execute(query, [number], prepare=True).rowcount:  # type: ignore[arg-type]  # one of two literals
+    while not watcher.execute(query, [number], prepare=True).rowcount:
         if time.perf_counter() > deadline:
             raise BenchmarkError(f"row {number} had no vector after {LIMIT:.0f} s")
         time.sleep(LOOK_EVERY)

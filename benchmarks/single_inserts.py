@@ -54,9 +54,8 @@ def run(bed: Bed) -> list[Figure]:
         holder.execute(ASLEEP)
     ratio = median_ratio(measured["with"], measured["without"])
     baseline = f"{median(measured['without']):.0f} tps without"
-    say(
-        f"{CLIENTS} clients inserting, {PAIRS} pairs of {SECONDS} s: {baseline}, {median(measured['with']):.0f} tps with"
-    )
+    rate_with = median(measured["with"])
+    say(f"{CLIENTS} clients inserting, {PAIRS} pairs of {SECONDS} s: {baseline}, {rate_with:.0f} tps with")
     return [
         Figure(
             "single_inserts",

@@ -117,6 +117,6 @@ def _check(user: psycopg.Connection[Any], vectors: list[Vector]) -> None:
     """Both sides must have stored the same."""
     for number in (1, len(vectors) // 2, len(vectors)):
         for query in ("select embedding from articles where id = %s", "select embedding from plain where id = %s"):
-            stored = value(user, query, number)  # type: ignore[arg-type]  # one of two literals
+            stored = value(user, query, number)
             if not np.allclose(stored.to_numpy(), vectors[number - 1].to_numpy(), atol=1e-6):
                 raise BenchmarkError(f"row {number} has another vector than the model made")

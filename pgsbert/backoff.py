@@ -6,9 +6,9 @@ from datetime import timedelta
 
 
 def delay(attempt: int, *, first: timedelta, most: timedelta, chance: float) -> timedelta:
-    """Return the wait before try ``attempt`` + 1: doubling from ``first`` up to ``most``, with full jitter in its upper half.
+    """Return the wait before try ``attempt`` + 1: doubling from ``first`` up to ``most``, jittered in its upper half.
 
     ``chance`` is uniform in [0, 1): workers that failed together do not come back together.
     """
-    ceiling = min(first * 2 ** min(attempt, 30), most)
+    ceiling = min(first * (1 << min(attempt, 30)), most)
     return ceiling * (0.5 + chance / 2)

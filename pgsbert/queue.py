@@ -1,11 +1,11 @@
-"""One vectorizer's queue: claim, read texts, settle. Each verb is one statement, and one transaction, of sql/queries.sql."""
+"""One vectorizer's queue: claim, read texts, settle; each verb is one statement of sql/queries.sql, in autocommit."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -13,11 +13,12 @@ from psycopg.rows import class_row, scalar_row
 
 from pgsbert.database import as_vectors, statement
 from pgsbert.events import storable
-from pgsbert.types import Revision, VectorizerId
 from pgsbert.work import Change, Embedded, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from pgsbert.types import Revision, VectorizerId
 
 LEASE_TIME = timedelta(minutes=5)
 
@@ -81,6 +82,7 @@ class Names:
             "lease": sql.Identifier("pgsbert", f"lease_{v.id}"),
             "fill": sql.Identifier("pgsbert", f"fill_{v.id}"),
             "source": source,
+            "source_name": sql.Literal(source.as_string(None)),
             "target": sql.Identifier(v.target),
             "vector": sql.Identifier(v.type_schema, "vector"),
             "vector_table": sql.Identifier(v.vector_schema_name, v.vector_table_name),
@@ -95,6 +97,7 @@ class Names:
             ),
             "side_keys": _commas(map(sql.Identifier, v.side_keys)),
             "side_is_fresh": self._equal("t", v.side_keys, "f"),
+            "side_is_lease": self._equal("t", v.side_keys, "l"),
             "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
             "source_is_lease": self._source_is("l"),
             "source_is_pending": self._source_is("p"),
@@ -112,18 +115,18 @@ class Names:
 
     def _equal(self, table: LiteralString, columns: Sequence[str], alias: LiteralString) -> sql.Composed:
         """Return the condition that ``columns`` of ``table`` are the key of ``alias``, by the key's own equality."""
-        return sql.SQL(" and ").join(
-            # the operator comes from the catalog, quoted there
+        conditions: list[sql.Composable] = [
             sql.SQL("{}.{} {} {}.{}").format(
                 sql.SQL(table),
                 sql.Identifier(name),
-                sql.SQL(cast("LiteralString", operator)),
+                sql.SQL(operator),  # from the catalog, quoted there
                 sql.SQL(alias),
                 sql.Identifier(f"k{i}"),
             )
             # a vectorizer without a side table has no names for its key
             for i, (name, operator) in enumerate(zip(columns, self.vectorizer.key_operators, strict=False), start=1)
-        )
+        ]
+        return sql.SQL(" and ").join(conditions)
 
     def _wanted(self) -> sql.Composed:
         """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
@@ -166,12 +169,19 @@ class Queue:
         if not claimed:
             return []
         revisions = list(claimed)
-        cursor = await self._connection.execute(self._names.statement("texts"), {"revisions": revisions})
-        texts = dict(await cursor.fetchall())
+        read = await self._execute("texts", revisions=revisions)
+        texts: dict[Revision, str] = dict(await read.fetchall())
         vanished = [revision for revision in revisions if revision not in texts]
         if vanished:
-            await self._execute("settle_vanished", revisions=vanished)
+            await self._settle_vanished(vanished)
         return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
+
+    async def _settle_vanished(self, revisions: list[Revision]) -> None:
+        if self.vectorizer.storage == "table":
+            await self._execute("settle_vanished_side", revisions=revisions)
+        await self._execute("settle_vanished", revisions=revisions)
+        # what is there all the same came back meanwhile, or row security hides it
+        await self.defer(revisions)
 
     async def settle(self, done: Sequence[Embedded]) -> set[Revision]:
         """Store the vectors whose texts are still their rows'; return the revisions that were settled.
@@ -237,7 +247,7 @@ class Queue:
         return row is not None and bool(row[0])
 
     async def fill(self, limit: int) -> int | None:
-        """Queue the next ``limit`` existing rows by key; return how many rows were passed, None if another worker is at it.
+        """Queue the next ``limit`` existing rows by key; return how many were passed, None if another worker does.
 
         The walk is over when fewer than ``limit`` were passed.
         """

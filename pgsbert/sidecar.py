@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from pgsbert.backoff import delay
 from pgsbert.database import connect
@@ -111,7 +111,7 @@ def _seconds_since(moment: float) -> float:
     return time.monotonic() - moment
 
 
-def _opened(log_file: Path | None) -> AbstractContextManager[object]:
+def _opened(log_file: Path | None) -> AbstractContextManager[IO[bytes] | None]:
     if log_file is None:
         return nullcontext()
     try:

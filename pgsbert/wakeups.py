@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 
 from pgsbert.backoff import delay
 from pgsbert.database import connect_async, statement
@@ -74,7 +75,7 @@ class Listener:
             try:
                 async with await connect_async(self._dsn, application_name="pgsbert listener") as connection:
                     for channel in self._events:
-                        await connection.execute(psycopg.sql.SQL("listen {}").format(psycopg.sql.Identifier(channel)))
+                        await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                     attempt = 0
                     for event in self._events.values():
                         event.set()
@@ -87,8 +88,9 @@ class Listener:
             await asyncio.sleep(wait.total_seconds())
 
 
-async def wait_for(event: asyncio.Event, timeout: timedelta) -> None:
-    """Return when ``event`` is set or after ``timeout``; the event is cleared."""
+async def wait_for(event: asyncio.Event, longest: timedelta) -> None:
+    """Return when ``event`` is set or after ``longest``; the event is cleared."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout.total_seconds())
+        async with asyncio.timeout(longest.total_seconds()):
+            await event.wait()
     event.clear()

@@ -21,5 +21,9 @@ grant execute on function
     pgsbert.key_columns(oid),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
-    pgsbert.missing_column(pgsbert.vectorizer)
+    pgsbert.missing_column(pgsbert.vectorizer),
+    pgsbert.target_name(pgsbert.vectorizer),
+    pgsbert.judge_vectorizers()
 to pgsbert_worker;
+
+select pgsbert.grant_usage_again();

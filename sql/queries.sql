@@ -35,24 +35,16 @@ select
     )::text[] as side_keys,
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
     coalesce(vc.relname, c.relname) as vector_table_name,
-    case
-        when v.storage = 'table' then 'embedding'
-        else (select a.attname from pg_attribute as a where a.attrelid = v.source and a.attnum = v.target_number and not a.attisdropped)
-    end as target,
+    pgsbert.target_name(v) as target,
     v.filled_at is not null as filled,
     v.index_method = 'hnsw' and v.index_error is null and not exists (
         select
         from pg_index as i
         join pg_class as ic on ic.oid = i.indexrelid
         join pg_am as am on am.oid = ic.relam and am.amname = 'hnsw'
-        join pg_attribute as a on a.attrelid = i.indexrelid and a.attnum = 1
-        where i.indrelid = coalesce(v.side, v.source) and i.indisvalid
-          and pg_get_indexdef(i.indexrelid, 1, false) = quote_ident(
-              case
-                  when v.storage = 'table' then 'embedding'
-                  else (select t.attname from pg_attribute as t where t.attrelid = v.source and t.attnum = v.target_number)
-              end
-          )
+        -- not pg_get_indexdef, which waits for a user's lock on the table
+        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
     ) as index_wanted,
     pg_has_role(current_user, c.relowner, 'usage') as owns_table,
     pgsbert.vector_schema() as type_schema
@@ -198,12 +190,23 @@ with gone as (
     from unnest(%(revisions)s::bigint[]) as d (revision)
     join {pending} as p on p.revision = d.revision
     where not exists (select from {source} as s where {source_is_pending})
+      -- what row security hides is not deleted
+      and not row_security_active({source_name})
     for update of p skip locked
 ), dequeued as (
     delete from {pending} as p using gone as g where p.revision = g.revision returning p.revision
 )
 delete from {lease} as l using dequeued as q where l.revision = q.revision
 returning l.revision;
+
+-- name: settle_vanished_side
+-- The vectors that such rows left in a side table.
+delete from {vector_table} as t
+using {lease} as l
+where l.revision = any (%(revisions)s)
+  and {side_is_lease}
+  and not exists (select from {source} as s where {source_is_lease})
+  and not row_security_active({source_name});
 
 -- name: settle_failed
 with hopeless as (
@@ -262,7 +265,8 @@ where l.failed_at is null and l.claimed_until <= clock_timestamp()
 -- name: forget_failures
 -- Failures of rows that are gone.
 delete from {lease} as l
-where l.failed_at is not null and not exists (select from {source} as s where {source_is_lease});
+where l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
+  and not row_security_active({source_name});
 
 -- name: next_due
 select extract(epoch from min(l.claimed_until) - clock_timestamp())::double precision
@@ -270,7 +274,8 @@ from {lease} as l
 where l.failed_at is null;
 
 -- name: fill_lock
-select from pgsbert.vectorizer as v where v.id = %(id)s and v.filled_at is null for no key update skip locked;
+select from pgsbert.vectorizer as v where v.id = %(id)s and v.filled_at is null and not row_security_active(v.source)
+for no key update skip locked;
 
 -- name: fill_range
 -- The next rows by key enter the queue, if they are not there; then the walk has come to the last of them.
@@ -304,15 +309,8 @@ update pgsbert.vectorizer as v set filled_at = clock_timestamp() where v.id = %(
 select not exists (select from {pending});
 
 -- name: broken_sources
--- Vectorizers whose table was dropped, or one of its columns.
-update pgsbert.vectorizer as v
-set broken_reason = coalesce(
-    format('column "%s" of %s was dropped', pgsbert.missing_column(v), v.source),
-    format('table %s was dropped', v.source)
-)
-where v.broken_reason is null
-  and (pgsbert.missing_column(v) is not null or not exists (select from pg_class as c where c.oid = v.source))
-returning v.name, v.broken_reason;
+-- Vectorizers that cannot be worked on, or can again: a table, column or key was dropped, or row security hides rows.
+select name, broken_reason from pgsbert.judge_vectorizers();
 
 -- name: register_worker
 insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(version)s)

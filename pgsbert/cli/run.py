@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +94,7 @@ def _call_at_eof(stop: Callable[[], None]) -> None:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM or a closed terminal end the block through its `finally`s, quietly; a second one is ignored."""
+    """Let Ctrl-C, SIGTERM or a closed terminal end the block in order and quietly; a second one is ignored."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     # what our caller ignores stays ignored: nohup
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
@@ -107,7 +107,5 @@ def _ending_in_order() -> Iterator[None]:
 
     for number in heard:
         signal.signal(number, end)
-    try:
+    with suppress(KeyboardInterrupt):
         yield
-    except KeyboardInterrupt:
-        pass

@@ -44,7 +44,7 @@ def run() -> None:
             demo.embed_enough()
             demo.answer_prepared(started)
             screen.show_connection(server.psql, dsn)
-            if screen.is_interactive and sys.stdin is not None and sys.stdin.isatty():
+            if _is_interactive():
                 demo.answer_typed()
     _say_goodbye(screen, server)
 
@@ -61,7 +61,7 @@ class _Demo:
     def embed_enough(self) -> None:
         """Wait, with a progress bar, until the worker is there and enough is embedded to ask."""
         state = self._look()
-        self._screen.say(f"The table docstrings: {state.count} texts of Python {sys.version.split()[0]}")
+        self._screen.say(f"The table docstrings has {state.total:,} texts of Python's library: {state.progress}")
         goal = min(ENOUGH, state.total)
         with self._screen.progress(goal) as show:
             while not (state.worker_is_there and (state.done >= goal or state.is_synced)):
@@ -110,6 +110,11 @@ class _Demo:
         if state.model_state not in {None, "present"}:
             raise PgsbertError(f"The worker cannot load the model: {state.model_state}")
         return state
+
+
+def _is_interactive() -> bool:
+    # a stream that was closed before we started is None
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def _say_goodbye(screen: Screen, server: EmbeddedServer) -> None:

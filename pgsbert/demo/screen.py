@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Show = Callable[[State], None]
 
 LINES = 10  # of progress, where there is no terminal
-LONGEST_NAME = 44  # characters; of 80, the rest is the summary's
+LONGEST_NAME = 40  # characters; of 80, the rest is the summary's
 
 
 class Screen:
@@ -32,11 +32,6 @@ class Screen:
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="replace")  # a docstring may have what the terminal's encoding has not
         self._console = Console(file=output, force_terminal=output.isatty(), highlight=False)
-
-    @property
-    def is_interactive(self) -> bool:
-        """Whether somebody looks at it."""
-        return self._console.is_terminal
 
     def say(self, line: str) -> None:
         """Show a line as it is: neither wrapped nor read as markup."""

@@ -49,11 +49,6 @@ class State:
     model_state: str | None
 
     @property
-    def count(self) -> str:
-        """How many rows there are, embedded ones first if there are some."""
-        return self.progress if self.done else f"{self.total:,}"
-
-    @property
     def progress(self) -> str:
         """N of M embedded."""
         return f"{self.done:,} of {self.total:,} embedded"

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from pgsbert.worker.models import Load
 
 HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
-STOP_WITHIN = 8.0  # seconds for the batch in the model to end after SIGTERM
+POLL_WITHOUT_NOTIFY = timedelta(seconds=1)
+STOP_WITHIN = 7.0  # seconds for the batch in the model to end after SIGTERM
 
 # Plans are kept by the server and must suit queues of any size: probe by index, always. A lock that a user holds is
 # not waited for.
@@ -82,7 +83,7 @@ class Worker:
         while not self._stop.is_set():
             connected = time.monotonic()
             try:
-                await self._work()
+                await self._unless_stopped(self._work())
             except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLostError) as error:
                 if time.monotonic() - connected > RECONNECT_MOST.total_seconds():
                     attempt = 0
@@ -93,6 +94,18 @@ class Worker:
             attempt += 1
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), wait.total_seconds())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work``; once stopped it has a little time to end by itself, also while it connects."""
+        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((working,), timeout=STOP_WITHIN + 1)
+        finally:
+            stopped.cancel()
+            working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
 
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
@@ -117,7 +130,7 @@ class Worker:
                 changed=self._changed,
                 catalog_changed=self._catalog_changed,
                 stop=self._stop,
-                poll=self._options.poll,
+                poll=await self._poll(rows_connection),
             )
             await self._run_together(
                 self._run_rows(rows, rows_connection, worker),
@@ -133,6 +146,14 @@ class Worker:
                 ).run(),
                 self._build_indexes(rows),
             )
+
+    async def _poll(self, connection: psycopg.AsyncConnection[Any]) -> timedelta:
+        """Return how often to look: often, where writers do not notify because transactions may be prepared."""
+        cursor = await connection.execute("select current_setting('max_prepared_transactions')::int > 0")
+        row = await cursor.fetchone()
+        if row is not None and row[0]:
+            return min(self._options.poll, POLL_WITHOUT_NOTIFY)
+        return self._options.poll
 
     async def _questions(self, connection: psycopg.AsyncConnection[Any], worker: int) -> Questions:
         cursor = await connection.execute("select pgsbert.vector_schema()")
@@ -176,6 +197,8 @@ class Worker:
     async def _leave(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
         await rows.release()
         await connection.execute(statement("unregister_worker"), {"worker": worker})
+        # rows committed while this worker was awake notified nobody
+        await connection.execute(statement("wake_others"))
         log("stopped", worker=worker)
 
     async def _beat(
@@ -184,7 +207,7 @@ class Worker:
         seen: dict[int, int] = {}
         while True:
             rows.asked_at = questions.last_asked
-            rates = {str(id): (count - seen.get(id, 0)) / HEARTBEAT_EVERY for id, count in rows.settled.items()}
+            rates = {str(v): (count - seen.get(v, 0)) / HEARTBEAT_EVERY for v, count in rows.settled.items()}
             seen = dict(rows.settled)  # type: ignore[arg-type]  # ids are ints
             cursor = await connection.execute(
                 statement("heartbeat"),
@@ -198,7 +221,11 @@ class Worker:
         while True:
             for vectorizer in rows.vectorizers:
                 if vectorizer.filled and vectorizer.index_wanted:
-                    await build_index(self._options.dsn, vectorizer)
+                    try:
+                        await build_index(self._options.dsn, vectorizer)
+                    except psycopg.OperationalError as error:
+                        # no connection left, or a deadlock between two builds: the rows go on meanwhile
+                        log("index_put_off", vectorizer=vectorizer.name, error=type(error).__name__)
             await asyncio.sleep(1)
 
 

@@ -48,7 +48,7 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
 
 
 async def _is_wanted_now(connection: psycopg.AsyncConnection[Any], vectorizer: Vectorizer) -> bool:
-    """Look again under the lock: another worker may have built it, and rows of the first fill may still be on their way."""
+    """Look again under the lock: another worker may have built it, and rows of the first fill may be on their way."""
     if not any(v.id == vectorizer.id and v.index_wanted for v in await read_vectorizers(connection)):
         return False
     cursor = await connection.execute(Names(vectorizer).statement("fill_settled"), {"id": vectorizer.id})

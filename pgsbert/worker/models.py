@@ -38,6 +38,14 @@ class Models:
         present = dict.fromkeys(self._loaded, "present")
         return {**present, **{name: str(error) for name, (_, error) in self._failed.items()}}
 
+    def is_loaded(self, name: str) -> bool:
+        """Return whether the model is there."""
+        return name in self._loaded
+
+    def failure(self, name: str) -> PgsbertError | None:
+        """Return why the model cannot be used here, if it was tried."""
+        return self._failed[name][1] if name in self._failed else None
+
     async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
         """Return the model, loading it on first use; raises PgsbertError when this worker cannot."""
         if name in self._loaded:
@@ -52,7 +60,7 @@ class Models:
             error = raised if isinstance(raised, PgsbertError) else ModelLoadError(f"{name} did not load: {raised!r}.")
             self._failed[name] = (time.monotonic(), error)
             log("model_not_loaded", model=name, error=error)
-            raise error from raised
+            raise error from (None if error is raised else raised)
         self._failed.pop(name, None)
         self._loaded[name] = loaded
         log("model_loaded", model=name, seconds=time.monotonic() - started)

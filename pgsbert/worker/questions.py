@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from datetime import timedelta
@@ -17,6 +16,7 @@ from pgsbert.wakeups import wait_for
 from pgsbert.worker.inference import QUESTION, Inference
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
     import psycopg
@@ -129,7 +129,7 @@ class Questions:
             known.update(zip(new, vectors, strict=True))
             for text, vector in zip(new, vectors, strict=True):
                 self._recent.put(model.name, text, vector)
-        return np.stack([known[text] for text in texts])  # type: ignore[arg-type]  # all are filled by now
+        return np.stack([vector for text in texts if (vector := known[text]) is not None])
 
     async def _rerank(self, reranker: Reranker, request: Request) -> None:
         try:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +17,27 @@ import psycopg
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace, plan_batches
 from pgsbert.database import statement
-from pgsbert.errors import PgsbertError
+from pgsbert.errors import ModelOutputError, PgsbertError
 from pgsbert.events import log
 from pgsbert.queue import Queue, Vectorizer, read_vectorizers
-from pgsbert.types import Revision, VectorizerId
 from pgsbert.wakeups import Gate, wait_for
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker.inference import ROWS, Inference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from pgsbert.types import Encoder
+    from pgsbert.types import Encoder, Revision, VectorizerId, Vectors
+    from pgsbert.work import Encode
     from pgsbert.worker.models import Models
+
+LOGGER = logging.getLogger("pgsbert")
 
 MAX_ATTEMPTS = 5
 CATALOG_AGE = 5.0  # seconds after which names are read again, for renames that no error has shown
 UPKEEP_EVERY = 1.0  # seconds between looks at expired leases and dead workers
+FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
+SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
 BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
@@ -50,6 +57,19 @@ CATALOG_MOVED = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
 )
+
+
+REST_FIRST = timedelta(seconds=0.2)
+REST_MOST = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A queue that could not be worked on: how often in a row, until when it is left alone, and why."""
+
+    times: int
+    until: float
+    reason: Exception
 
 
 class Rows:
@@ -77,9 +97,13 @@ class Rows:
         self._poll = poll
         self._gate = Gate(connection)
         self._queues: list[Queue] = []
-        self._catalog_read = self._upkeep_done = -1e9
+        self._catalog_read = self._upkeep_done = self._forgotten = -1e9
         self._claim_paces: dict[VectorizerId, Pace] = {}
         self._settle_paces: dict[VectorizerId, Pace] = {}
+        self._fill_limits: dict[VectorizerId, int] = {}
+        self._fill_after: dict[VectorizerId, float] = {}
+        self._rests: dict[VectorizerId, Rest] = {}
+        self._dead_seen = True
         self.settled: Counter[VectorizerId] = Counter()
         self.asked_at = -1e9
 
@@ -89,7 +113,10 @@ class Rows:
         return [queue.vectorizer for queue in self._queues]
 
     async def run(self, *, drain: bool) -> None:
-        """Work until stopped; with ``drain`` until nothing is left that can be done now."""
+        """Work until stopped; with ``drain`` until nothing is left.
+
+        Raises PgsbertError when a drain can go no further: a model is missing, or fails on every text.
+        """
         while not self._stop.is_set():
             await self._gate.become_awake()
             while not self._stop.is_set() and await self._round():
@@ -98,7 +125,7 @@ class Rows:
                 continue
             if drain and await self._is_idle():
                 return
-            await wait_for(self._changed, min(self._poll, timedelta(seconds=0.1)) if drain else self._poll)
+            await wait_for(self._changed, min(await self._until_due(), timedelta(seconds=0.1 if drain else 1e6)))
 
     async def release(self) -> None:
         """Give back what is leased."""
@@ -122,12 +149,37 @@ class Rows:
             pause = min(pause * 2, 0.05)
         return False
 
+    async def _until_due(self) -> timedelta:
+        """Return how long to sleep without a notification: until the poll, or until a row may be tried again."""
+        wait = self._poll.total_seconds()
+        now = time.monotonic()
+        for queue in self._queues:
+            v = queue.vectorizer
+            rest = self._rests.get(v.id)
+            if rest is not None and rest.until > now:
+                wait = min(wait, rest.until - now)
+            elif self._models.is_loaded(v.model):
+                with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
+                    due = await queue.next_due()
+                    # no earlier than the next upkeep, which tries it
+                    wait = wait if due is None else min(wait, max(due, self._upkeep_done + UPKEEP_EVERY - now))
+            if not v.filled and self._fill_after.get(v.id, 0) > now:
+                wait = min(wait, self._fill_after[v.id] - now)
+        return timedelta(seconds=max(wait, 0.01))
+
     async def _is_idle(self) -> bool:
         await self._read_catalog()
-        for queue in self._queues:
-            if not queue.vectorizer.filled or not await queue.is_idle():
-                return False
-        return True
+        busy = [queue for queue in self._queues if not queue.vectorizer.filled or not await queue.is_idle()]
+        stuck = [error for queue in busy if (error := self._why_stuck(queue))]
+        if busy and len(stuck) == len(busy):
+            raise stuck[0]
+        return not busy
+
+    def _why_stuck(self, queue: Queue) -> PgsbertError | None:
+        rest = self._rests.get(queue.vectorizer.id)
+        if rest is not None and isinstance(rest.reason, PgsbertError):
+            return rest.reason
+        return self._models.failure(queue.vectorizer.model)
 
     async def _round(self) -> bool:
         """Give every queue one turn; returns whether anything was done."""
@@ -137,14 +189,51 @@ class Rows:
             for queue in list(self._queues):
                 if self._stop.is_set():
                     return False
-                worked |= await self._turn(queue)
+                worked |= await self._unless_resting(queue, self._turn)
+        except HELD_BY_OTHERS as error:
+            log("held_up", error=type(error).__name__)
+            return False
         except CATALOG_MOVED as error:
             # renamed or dropped between reading the catalog and using it
             log("catalog_moved", error=type(error).__name__)
             self._catalog_read = -1e9
+            for queue in self._queues:
+                # what was claimed under the old name must not wait for its lease to end
+                with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
+                    await queue.release()
             await asyncio.sleep(0.05)
             return True
         return worked
+
+    async def _unless_resting(self, queue: Queue, work: Callable[[Queue], Awaitable[bool]]) -> bool:
+        """Give one queue its turn; if it cannot be worked on, its rows are released and it rests, the others go on."""
+        v = queue.vectorizer
+        rest = self._rests.get(v.id)
+        if rest is not None and rest.until > time.monotonic():
+            return False
+        try:
+            worked = await work(queue)
+        except HELD_BY_OTHERS as error:
+            log("held_up", vectorizer=v.name, error=type(error).__name__)
+            reason: Exception = error
+        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
+            raise
+        except PgsbertError as error:
+            log("stuck", vectorizer=v.name, reason=error)
+            reason = error
+        except Exception as error:  # what one table does must not stop the others
+            LOGGER.exception("turn_failed vectorizer=%s", v.name)
+            reason = error
+        else:
+            if worked:
+                self._rests.pop(v.id, None)
+            return worked
+        times = rest.times + 1 if rest else 0
+        wait = delay(times, first=REST_FIRST, most=REST_MOST, chance=random.random())
+        self._rests[v.id] = Rest(times, time.monotonic() + wait.total_seconds(), reason)
+        with suppress(*HELD_BY_OTHERS):
+            await queue.release()
+        return False
 
     async def _refresh_catalog(self) -> None:
         if self._catalog_changed.is_set() or time.monotonic() - self._catalog_read > CATALOG_AGE:
@@ -156,34 +245,48 @@ class Rows:
         self._catalog_read = time.monotonic()
         if vectorizers != self.vectorizers:
             self._queues = [Queue(v, self._connection, self._worker) for v in vectorizers]
+            self._dead_seen = True  # by whoever read the catalog before: their leases may be in a queue new to us
 
     async def _upkeep(self) -> bool:
         """Take over from the dead and try again what is due; returns whether there was something to try."""
         if time.monotonic() - self._upkeep_done < UPKEEP_EVERY:
             return False
-        cursor = await self._connection.execute(statement("dead_workers"), {"worker": self._worker})
-        dead = [row[0] for row in await cursor.fetchall()]
-        if dead:
-            log("workers_died", workers=",".join(map(str, dead)))
+        await self._bury_the_dead()
         tried = False
-        for queue in self._queues:
-            if dead:
-                await queue.expire(dead)
-            await queue.forget()
-            encoder = await self._encoder(queue)
-            if encoder is not None and (changes := await queue.claim_again()):
-                await self._try_again(queue, changes, encoder)
-                tried = True
+        for queue in list(self._queues):
+            tried |= await self._unless_resting(queue, self._try_again)
+        if time.monotonic() - self._forgotten > FORGET_EVERY:
+            for queue in self._queues:
+                await queue.forget_failures()
+            self._forgotten = time.monotonic()
         if not tried:
             # while something was due there may be more: look again in the next round
             self._upkeep_done = time.monotonic()
         return tried
 
-    async def _try_again(self, queue: Queue, changes: Sequence[Change], encoder: Encoder) -> None:
+    async def _bury_the_dead(self) -> None:
+        cursor = await self._connection.execute(statement("dead_workers"), {"worker": self._worker})
+        dead = [row[0] for row in await cursor.fetchall()]
+        if dead:
+            log("workers_died", workers=",".join(map(str, dead)))
+            await self._connection.execute(statement("reopen_requests"), {"dead": dead})
+        if dead or self._dead_seen:
+            self._dead_seen = True
+            for queue in self._queues:
+                await queue.expire()
+            self._dead_seen = False
+
+    async def _try_again(self, queue: Queue) -> bool:
+        await queue.forget()
+        encoder = await self._encoder(queue)
+        if encoder is None:
+            return False
+        changes = await queue.claim_again(self._claim_paces.get(queue.vectorizer.id, CLAIM).size)
         deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
         reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
         await self._record_failures(queue, (Failed(c.revision, c.attempts, "WorkerDied", reason) for c in deadly))
         await self._embed_and_settle(queue, [c for c in changes if c.attempts <= MAX_ATTEMPTS], encoder)
+        return bool(changes)
 
     async def _turn(self, queue: Queue) -> bool:
         encoder = await self._encoder(queue)
@@ -197,19 +300,26 @@ class Rows:
             await self._connection.execute(statement("wake_others"))
         filled = 0
         if len(changes) < pace.size and not v.filled:
-            filled = await self._fill(queue, limit=2 * pace.size)
+            filled = await self._fill(queue, most=2 * pace.size)
         if changes:
             await self._embed_and_settle(queue, changes, encoder)
             took = timedelta(seconds=time.monotonic() - started)
             self._claim_paces[v.id] = pace.after(rows=len(changes), took=took)
         return bool(changes or filled)
 
-    async def _fill(self, queue: Queue, *, limit: int) -> int:
+    async def _fill(self, queue: Queue, *, most: int) -> int:
+        v = queue.vectorizer
+        limit = min(self._fill_limits.get(v.id, most), most)
+        if self._fill_after.get(v.id, 0) > time.monotonic():
+            return 0
         try:
             passed = await queue.fill(limit)
         except HELD_BY_OTHERS:
-            # a user holds a row of this range in an open transaction: try again at the next turn
-            return 0
+            # somebody edits a row of this range in an open transaction: come up to that row, then look now and then
+            self._fill_limits[v.id] = max(limit // 2, 1)
+            self._fill_after[v.id] = time.monotonic() + (UPKEEP_EVERY if limit == 1 else 0)
+            return int(limit > 1)
+        self._fill_limits[v.id] = limit * 2
         if passed is not None and passed < limit:
             log("filled", vectorizer=queue.vectorizer.name)
             self._catalog_read = -1e9
@@ -223,22 +333,33 @@ class Rows:
 
     async def _embed_and_settle(self, queue: Queue, changes: Sequence[Change], encoder: Encoder) -> None:
         prompt = queue.vectorizer.document_prompt
+
+        def encode(texts: Sequence[str]) -> Vectors:
+            return encoder.encode([prompt + text for text in texts])
+
         waiting: list[Embedded] = []
+        settled_at = time.monotonic()
         for batch in self._batches(changes):
-            outcomes = await self._inference.run(
-                ROWS, embed, batch, lambda texts: encoder.encode([prompt + t for t in texts])
-            )
+            outcomes = await self._inference.run(ROWS, embed, batch, encode)
+            failed = [o for o in outcomes if isinstance(o, Failed)]
+            if len(failed) == len(outcomes):
+                await self._check_health(encode, failed[0])
             waiting += [o for o in outcomes if isinstance(o, Embedded)]
-            await self._record_failures(queue, (o for o in outcomes if isinstance(o, Failed)))
-            if (
-                len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size
-                or len(outcomes) < BATCH_ROWS // 4
-            ):
+            await self._record_failures(queue, failed)
+            full = len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size
+            if full or time.monotonic() - settled_at > SETTLE_EVERY:
                 await self._settle(queue, waiting)
                 waiting = []
+                settled_at = time.monotonic()
             if self._stop.is_set():
                 break
         await self._settle(queue, waiting)
+
+    async def _check_health(self, encode: Encode, failed: Failed) -> None:
+        """Raise ModelOutputError if the model cannot embed any text: then nothing is wrong with the rows."""
+        [outcome] = await self._inference.run(ROWS, embed, [Change(failed.revision, "a text", 1)], encode)
+        if isinstance(outcome, Failed):
+            raise ModelOutputError(f"The model fails on every text: {outcome.error_class}: {outcome.error}")
 
     def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
         asked = time.monotonic() - self.asked_at < 5.0
@@ -294,9 +415,7 @@ class Rows:
                 attempts=failed.attempts,
                 error_class=failed.error_class,
             )
-            if failed.attempts >= MAX_ATTEMPTS:
-                await queue.give_up(failed)
-            else:
+            if failed.attempts < MAX_ATTEMPTS or not await queue.give_up(failed):
                 wait = delay(
                     failed.attempts,
                     first=timedelta(seconds=0.5),

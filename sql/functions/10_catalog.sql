@@ -49,8 +49,12 @@ return (
           from unnest(i.indkey::smallint[]) with ordinality as k(number, place)
           join pg_attribute as a on a.attrelid = source and a.attnum = k.number
           where k.place <= i.indnkeyatts
-            -- keys that the index tells apart must not be equal in the queue, which has the column's collation
-            and (not a.attnotnull or a.attgenerated = 'v' or i.indcollation[k.place - 1] <> a.attcollation)
+            and (
+                not a.attnotnull or a.attgenerated = 'v'
+                -- keys that the index tells apart must not be equal in the queue, which has the column's collation
+                or i.indcollation[k.place - 1] <> a.attcollation
+                and exists (select from pg_collation as c where c.oid = a.attcollation and not c.collisdeterministic)
+            )
       )
     -- a primary key made later does not take the place of the key that a queue was made for
     order by exists (

@@ -78,6 +78,13 @@ return (
             format('table %s was dropped', v.source)
         when gone is not null then
             format('column "%s" of %s was dropped', gone, v.source)
+        when v.side is not null and not exists (select from pg_class as c where c.oid = v.side) then
+            format('the table with the vectors of %s was dropped', v.source)
+        when v.side is not null and (
+            select count(*) from pg_attribute as a
+            where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers) + 1 and not a.attisdropped
+        ) <= cardinality(v.key_numbers) then
+            format('a column of %s was dropped', v.side)
         when array(select k.number from pgsbert.key_columns(pgsbert.key_index(v.source)) as k) <> v.key_numbers then
             format('%s has no unique key over NOT NULL columns (%s) any more', v.source, array_to_string(v.key_names, ', '))
         else (
@@ -137,7 +144,8 @@ declare
     );
     has_key text := (
         -- NOT NULL may be dropped from a unique column: such a row cannot be named, and its writer must not fail
-        select string_agg(format('n.c%s is not null', number), ' and ' order by i)
+        -- (IS NOT NULL would be false for a composite with one null in it)
+        select string_agg(format('n.c%s is distinct from null', number), ' and ' order by i)
         from unnest(v.key_numbers) with ordinality as k(number, i)
     );
     changed text := (
@@ -156,7 +164,19 @@ declare
     dequeue_side text := case when v.side is not null then
         format('delete from %s as t using %%s where %s', v.side, pgsbert.side_match_by_number(v, 't', 'o'))
     end;
+    old_keys text := (select string_agg('o.c' || number, ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i));
+    key_texts text := (
+        select string_agg(format('o.c%s::text', number), ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i)
+    );
 begin
+    if operation like '%rekey' then
+        gone := format(
+            '(select o.* from old_rows as o(%s) where not exists (select from new_rows as n(%s) where %s)) as o',
+            columns, columns, same_key
+        );
+    elsif operation like '%delete' then
+        gone := format('old_rows as o(%s)', columns);
+    end if;
     case operation
     when 'insert' then
         return format(
@@ -167,23 +187,30 @@ begin
         return format(
             'with diff as materialized ('
             'select %s from new_rows as n(%s) full join old_rows as o(%s) on %s '
-            'where n.c%s is null or %s'
+            'where n.c%s is not distinct from null or %s'
             '), queued as ('
             'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from diff where %s %s returning 1'
-            ') select (select count(*) from queued), (select count(*) from diff where new_1 is null)',
+            ') select (select count(*) from queued), (select count(*) from diff where new_1 is not distinct from null)',
             named_keys, columns, columns, same_key,
             v.key_numbers[1], changed,
             pending, keys, (select string_agg('new_' || i, ', ') from generate_series(1, key_count) as i),
-            (select string_agg(format('new_%s is not null', i), ' and ') from generate_series(1, key_count) as i), upsert
+            (select string_agg(format('new_%s is distinct from null', i), ' and ') from generate_series(1, key_count) as i), upsert
         );
-    when 'rekey' then
-        gone := format(
-            '(select o.* from old_rows as o(%s) where not exists (select from new_rows as n(%s) where %s)) as o',
-            columns, columns, same_key
+    when 'requeue rekey', 'requeue delete' then
+        return format(
+            'insert into %s (%s, revision) select %s, nextval(''pgsbert.revision'') from %s on conflict (%s) do nothing',
+            pending, keys, old_keys, gone, keys
         );
-        return format(dequeue, gone) || case when v.side is not null then '; ' || format(dequeue_side, gone) else '' end;
-    when 'delete' then
-        gone := format('old_rows as o(%s)', columns);
+    when 'gone rekey', 'gone delete' then
+        return format('select array[%s] as key from %s', key_texts, gone);
+    when 'unside' then
+        return format(
+            'delete from %s as t where %s', v.side,
+            (select string_agg(format('t.%I %s $%s', a.attname, k.operator, k.place), ' and ' order by k.place)
+             from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+             join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place)
+        );
+    when 'rekey', 'delete' then
         return format(dequeue, gone) || case when v.side is not null then '; ' || format(dequeue_side, gone) else '' end;
     when 'truncate' then
         -- DELETE: a TRUNCATE of the side table would deadlock with an index that is being built on it
@@ -289,16 +316,51 @@ declare
         ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
     );
     clear_side text := '';
+    try_gone text := '';
+    leave_gone text := '';
 begin
     if v.side is not null then
-        -- one by one, so that each is found by key whatever the side table's size
-        clear_side := format(
-            'if queued > 0 then for cleared in execute coalesce(pgsbert.enqueue_anew(%s, ''cleared''), ''select where false'') loop delete from %s as t where %s; end loop; end if;',
-            v.id, v.side,
-            (select string_agg(format('t.%I %s cleared.k%s', a.attname, k.operator, k.place), ' and ' order by k.place)
-             from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
-             join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place)
+        -- the side table may be renamed, moved or dropped
+        unmoved := unmoved || format(
+            ' and to_regclass(%L) = %s::oid and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
+            v.side, v.side::oid,
+            array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+            cardinality(v.key_numbers)
         );
+        clear_side := format($make$
+    if queued > 0 then
+        statement := pgsbert.enqueue_anew(%1$s, 'unside');
+        -- one by one, so that each is found by key whatever the side table's size
+        for cleared in execute coalesce(pgsbert.enqueue_anew(%1$s, 'cleared'), 'select where false') loop
+            if current_setting('transaction_isolation') like 'read%%' then
+                execute statement using %2$s;
+            else
+                begin
+                    execute statement using %2$s;
+                exception when serialization_failure then
+                    -- settled after this transaction's snapshot; it is queued, so the worker clears it
+                    null;
+                end;
+            end if;
+        end loop;
+    end if;$make$,
+            v.id, (select string_agg('cleared.k' || i, ', ') from generate_series(1, cardinality(v.key_numbers)) as i)
+        );
+        -- A settle after the snapshot of a REPEATABLE READ transaction is invisible to it, or raises: then the worker,
+        -- for which the row is gone as well, removes what was stored.
+        try_gone := 'begin';
+        leave_gone := $make$
+        if current_setting('transaction_isolation') not like 'read%%' then
+            execute pgsbert.enqueue_anew(%1$s, 'requeue %2$s');
+        end if;
+    exception when serialization_failure then
+        for cleared in execute pgsbert.enqueue_anew(%1$s, 'gone %2$s') loop
+            perform pgsbert.leave_to_worker(%1$s, cleared.key);
+        end loop;
+    end;
+    if current_setting('transaction_isolation') not like 'read%%' then
+        perform pgsbert.wake();
+    end if;$make$;
     end if;
     execute format($make$
 create or replace function pgsbert.enqueue_%1$s_insert() returns trigger
@@ -351,7 +413,9 @@ begin
     if gone > 0 then
         statement := pgsbert.enqueue_anew(%1$s, 'rekey');
         if statement is not null then
+            %5$s
             execute statement;
+            %6$s
             -- a row that took another's key may have its text and yet no vector: queue them all
             execute pgsbert.enqueue_anew(%1$s, 'insert');
         end if;
@@ -362,7 +426,7 @@ begin
     end if;
     return null;
 end;
-$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side);
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side, try_gone, format(leave_gone, v.id, 'rekey'));
     -- Here the kept plan must probe the queue by key for every row, be the queue empty or huge.
     execute format($make$
 create or replace function pgsbert.enqueue_%1$s_delete() returns trigger
@@ -374,28 +438,41 @@ set enable_mergejoin = off
 as $body$
 declare
     statement text;
+    cleared record;
 begin
+    %4$s
     if %2$s then
         %3$s;
     else
         statement := pgsbert.enqueue_anew(%1$s, 'delete');
+        if statement is null then
+            return null;
+        end if;
+        execute statement;
+    end if;
+    %5$s
+    return null;
+end;
+$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'), try_gone, format(leave_gone, v.id, 'delete'));
+    execute format($make$
+create or replace function pgsbert.enqueue_%1$s_truncate() returns trigger
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $body$
+declare
+    statement text;
+begin
+    if %2$s then
+        %3$s;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'truncate');
         if statement is not null then
             execute statement;
         end if;
     end if;
     return null;
 end;
-$body$ $make$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'));
-    execute format($make$
-create or replace function pgsbert.enqueue_%1$s_truncate() returns trigger
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $body$
-begin
-    %2$s;
-    return null;
-end;
-$body$ $make$, v.id, pgsbert.enqueue_sql(v, 'truncate'));
+$body$ $make$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enqueue_sql(v, 'truncate'));
     -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
     execute format($make$
 create or replace function pgsbert.clear_%1$s() returns trigger
@@ -419,3 +496,41 @@ $body$ $make$, v.id, coalesce(v.target_number, 0));
 end;
 $$;
 comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';
+
+create or replace function pgsbert.leave_to_worker(vectorizer_id integer, key text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    pending regclass := to_regclass('pgsbert.pending_' || vectorizer_id);
+    keys text;
+    places text;
+    statement text;
+begin
+    select * into v from pgsbert.vectorizer where id = vectorizer_id;
+    select
+        string_agg('k' || k.place, ', ' order by k.place),
+        string_agg(format('$1[%s]::%s', k.place, pgsbert.column_type(pending, k.place::smallint)), ', ' order by k.place)
+    into keys, places
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k;
+    foreach statement in array array[
+        format('delete from %s where (%s) = (%s)', pending, keys, places),
+        format(
+            'delete from %s as t where %s', v.side,
+            (select string_agg(format('t.%I %s $1[%s]::%s', a.attname, k.operator, k.place, pgsbert.column_type(pending, k.place::smallint)), ' and ')
+             from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+             join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place)
+        ),
+        format('insert into %s (%s, revision) values (%s, nextval(''pgsbert.revision'')) on conflict (%s) do nothing', pending, keys, places, keys)
+    ] loop
+        begin
+            execute statement using key;
+        exception when serialization_failure then
+            -- newer than the snapshot: already settled, or queued and the worker's to find
+            null;
+        end;
+    end loop;
+end;
+$$;
+comment on function pgsbert.leave_to_worker(integer, text[]) is 'Queues a key whose row is gone, where a REPEATABLE READ transaction may not remove its vector';

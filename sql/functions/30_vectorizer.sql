@@ -7,9 +7,12 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    c pg_class := (select c from pg_class as c where c.oid = source);
+    c pg_class;
 begin
-    if c.relkind = 'p' or c.relispartition then
+    select * into c from pg_class where oid = source;
+    if not found then
+        raise exception using errcode = 'PB007', message = format('no table has the oid %s', source::oid);
+    elsif c.relkind = 'p' or c.relispartition then
         raise exception using errcode = 'PB007',
             message = format('%s is a partitioned table or a partition: they cannot be embedded yet', source);
     elsif c.relkind <> 'r' then
@@ -48,11 +51,11 @@ begin
         if not found then
             raise exception using errcode = 'PB007',
                 message = format('table %s has no column "%s"', source, coalesce(wanted, 'NULL')),
-                hint = 'It has: ' || (
+                hint = coalesce('It has: ' || (
                     select string_agg(a.attname, ', ' order by a.attnum)
                     from pg_attribute as a
                     where a.attrelid = source and a.attnum > 0 and not a.attisdropped
-                ) || '.';
+                ) || '.', 'It has none.');
         elsif found_column.attgenerated = 'v' then
             raise exception using errcode = 'PB007',
                 message = format('column "%s" of %s is a virtual generated column: triggers do not see its value', wanted, source),
@@ -137,13 +140,15 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    m pgsbert.model := pgsbert.bi_encoder_named(model);
-    numbers smallint[] := pgsbert.check_columns(source, columns);
+    m pgsbert.model;
+    numbers smallint[];
     adopted smallint;
     v pgsbert.vectorizer;
 begin
     perform pgsbert.check_source(source);
     perform pgsbert.check_owner(source);
+    m := pgsbert.bi_encoder_named(model);
+    numbers := pgsbert.check_columns(source, columns);
     perform pgsbert.check_option('storage', storage, array['column', 'table']);
     perform pgsbert.check_option('distance', distance, array['cosine', 'l2', 'inner_product']);
     perform pgsbert.check_option('index', index, array['hnsw', 'none']);
@@ -185,6 +190,7 @@ begin
             message = 'on_change => ''clear'' cannot see generated columns before they are stored',
             hint = 'Use on_change => ''keep'', or track the columns they are made from.';
     end if;
+    perform pgsbert.halt_index_builds(source);
     insert into pgsbert.vectorizer as w (
         name, source, column_names, column_numbers, key_names, key_numbers, model, storage, target, distance, index_method, on_change, stamp
     )
@@ -315,7 +321,9 @@ begin
         end if;
         select string_agg(quote_ident(t.tgname), ', ') into triggers
         from pg_trigger as t
-        where t.tgrelid = source and not t.tgisinternal and t.tgtype::int & 16 = 16;
+        join pg_proc as p on p.oid = t.tgfoid
+        where t.tgrelid = source and not t.tgisinternal and t.tgtype::int & 16 = 16
+          and p.pronamespace <> 'pgsbert'::regnamespace;
         if triggers is not null then
             raise notice 'storing a vector is an UPDATE of %, so its update triggers will run for it: %', source, triggers
                 using hint = 'With storage => ''table'' they do not.';
@@ -379,51 +387,90 @@ end;
 $$;
 comment on function pgsbert.grant_to_worker(pgsbert.vectorizer) is 'Gives the worker what one vectorizer needs: key and tracked columns to read, the vector to write';
 
-create or replace function pgsbert.drop_triggers(v pgsbert.vectorizer) returns void
+create or replace function pgsbert.halt_index_builds(source oid) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    trigger_name name;
+    vectorizer_id integer;
 begin
-    for trigger_name in
-        select t.tgname
-        from pg_trigger as t
-        join pg_proc as p on p.oid = t.tgfoid
-        join pg_namespace as n on n.oid = p.pronamespace
-        where t.tgrelid = v.source and n.nspname = 'pgsbert'
-          and p.proname = any (array[
-              format('enqueue_%s_insert', v.id), format('enqueue_%s_update', v.id), format('enqueue_%s_delete', v.id),
-              format('enqueue_%s_truncate', v.id), format('clear_%s', v.id)
-          ])
-    loop
-        execute format('drop trigger %I on %s', trigger_name, v.source);
+    -- CREATE INDEX CONCURRENTLY waits for the snapshot of the statement that calls us, which would wait for its lock
+    -- on the table: a deadlock. With the builders' lock held until commit, no new build begins either.
+    for vectorizer_id in select v.id from pgsbert.vectorizer as v where v.source = halt_index_builds.source order by v.id loop
+        while not pg_try_advisory_xact_lock(1885827940, vectorizer_id) loop
+            perform pg_cancel_backend(l.pid)
+            from pg_locks as l
+            join pg_database as d on d.oid = l.database and d.datname = current_database()
+            join pg_stat_activity as a on a.pid = l.pid and a.application_name = 'pgsbert index'
+            where l.locktype = 'advisory' and l.classid = 1885827940 and l.objid = vectorizer_id and l.granted;
+            perform pg_sleep(0.01);
+        end loop;
     end loop;
 end;
 $$;
-comment on function pgsbert.drop_triggers(pgsbert.vectorizer) is 'Removes the triggers of a vectorizer, whatever they are called now';
+comment on function pgsbert.halt_index_builds(oid) is 'Ends what workers build on a table, until this transaction ends: its triggers and columns are about to change';
+
+create or replace function pgsbert.revoke_from_worker(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    columns text := (
+        -- by number: names may have changed since they were granted
+        select string_agg(quote_ident(a.attname), ', ')
+        from pg_attribute as a
+        where a.attrelid = v.source and not a.attisdropped
+          and a.attnum = any (v.column_numbers || v.key_numbers || v.target_number)
+          and not exists (
+              select
+              from pgsbert.vectorizer as other
+              where other.source = v.source and other.id <> v.id
+                and a.attnum = any (other.column_numbers || other.key_numbers || other.target_number)
+          )
+    );
+begin
+    if columns is not null then
+        execute format('revoke select (%1$s), update (%1$s) on %2$s from pgsbert_worker', columns, v.source);
+    end if;
+end;
+$$;
+comment on function pgsbert.revoke_from_worker(pgsbert.vectorizer) is 'Takes back what grant_to_worker gave, as far as no other vectorizer of the table needs it';
 
 create or replace function pgsbert.unregister_vectorizer(vectorizer_name text) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
+set client_min_messages = warning
 as $$
 declare
     v pgsbert.vectorizer := pgsbert.vectorizer_named(vectorizer_name);
+    half_built regclass;
 begin
     if exists (select from pg_class where oid = v.source) then
         perform pgsbert.check_owner(v.source);
+        perform pgsbert.halt_index_builds(v.source);
+        for half_built in
+            select i.indexrelid
+            from pg_index as i
+            join pg_class as c on c.oid = i.indexrelid
+            join pg_am as a on a.oid = c.relam and a.amname = 'hnsw'
+            where i.indrelid in (v.source, v.side) and not i.indisvalid
+        loop
+            execute format('drop index %s', half_built);
+        end loop;
+        perform pgsbert.revoke_from_worker(v);
     end if;
     execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s', v.id);
+    -- with them go the triggers, whatever they are called now
     execute format(
         'drop function if exists pgsbert.enqueue_%1$s_insert(), pgsbert.enqueue_%1$s_update(), pgsbert.enqueue_%1$s_delete(), '
-        'pgsbert.enqueue_%1$s_truncate(), pgsbert.clear_%1$s()',
+        'pgsbert.enqueue_%1$s_truncate(), pgsbert.clear_%1$s() cascade',
         v.id
     );
     delete from pgsbert.vectorizer where id = v.id;
     perform pgsbert.announce();
 end;
 $$;
-comment on function pgsbert.unregister_vectorizer(text) is 'Last step of drop_vectorizer: removes queue, trigger functions and registration';
+comment on function pgsbert.unregister_vectorizer(text) is 'First step of drop_vectorizer: removes triggers, queue, grants and registration';
 
 create or replace function pgsbert.find_vectorizer(vectorizer_name text) returns pgsbert.vectorizer
 language sql stable security definer
@@ -444,19 +491,17 @@ begin
         return;
     end if;
     v := pgsbert.find_vectorizer(name);
+    perform pgsbert.unregister_vectorizer(name);
+    perform pgsbert.drop_search(v);
+    if drop_vectors and exists (select from pg_class where oid = v.side) then
+        execute format('drop table %s', v.side);
+    end if;
     if exists (select from pg_class where oid = v.source) then
-        perform pgsbert.check_owner(v.source);
-        perform pgsbert.drop_triggers(v);
-        perform pgsbert.drop_search(v);
-        if drop_vectors and v.side is not null then
-            execute format('drop table %s', v.side);
-        end if;
         target := (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped);
         if drop_vectors and v.storage = 'column' and target is not null then
             execute format('alter table %s drop column %I', v.source, target);
         end if;
     end if;
-    perform pgsbert.unregister_vectorizer(name);
 end;
 $$;
 comment on function pgsbert.drop_vectorizer(text, boolean, boolean) is 'Ends a vectorizer; the vectors stay unless drop_vectors';
@@ -537,6 +582,9 @@ as $$
 declare
     deadline timestamptz := clock_timestamp() + timeout;
 begin
+    if timeout is null then
+        raise exception using errcode = 'PB007', message = 'timeout => must be an interval, not NULL';
+    end if;
     loop
         -- a new snapshot each time, also where the caller's transactions are REPEATABLE READ
         commit;

@@ -125,6 +125,7 @@ declare
     deadline timestamptz := clock_timestamp() + patience;
     ticket uuid;
     reply record;
+    answered boolean;
 begin
     perform pgsbert.connect_gateway();
     select r.ticket into ticket
@@ -137,17 +138,17 @@ begin
         from :"dblink_schema".dblink(
             'pgsbert', format('select * from pgsbert.await(%L, ''20 ms'')', ticket)
         ) as r (vectors text, scores text, error_code text, error text);
-        exit when found;
-        if clock_timestamp() >= deadline then
-            raise exception using errcode = 'PB002',
-                message = format('no reply from a worker within %s', patience),
-                hint = 'It may be loading the model or be busy: select * from pgsbert.workers. Set pgsbert.timeout to wait longer.';
-        end if;
+        answered := found;
+        exit when answered or clock_timestamp() >= deadline;
     end loop;
     if current_setting('pgsbert.keep_connection', true) = 'off' then
         perform :"dblink_schema".dblink_disconnect('pgsbert');
     end if;
-    if reply.error_code is not null then
+    if not answered then
+        raise exception using errcode = 'PB002',
+            message = format('no reply from a worker within %s', patience),
+            hint = 'It may be loading the model or be busy: select * from pgsbert.workers. Set pgsbert.timeout to wait longer.';
+    elsif reply.error_code is not null then
         raise exception using errcode = reply.error_code, message = reply.error;
     end if;
     vectors := reply.vectors;

@@ -15,7 +15,9 @@ create or replace function pgsbert.target_name(v pgsbert.vectorizer) returns nam
 language sql stable
 set search_path = pg_catalog, pg_temp
 return case
-    when v.storage = 'table' then 'embedding'
+    when v.storage = 'table' then
+        -- it comes after the key, whatever it is called
+        (select attname from pg_attribute where attrelid = v.side and attnum = cardinality(v.key_numbers) + 1 and not attisdropped)
     else (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped)
 end;
 comment on function pgsbert.target_name(pgsbert.vectorizer) is 'What the vector column is called now';
@@ -56,10 +58,32 @@ comment on function pgsbert.distance_expression(pgsbert.vectorizer, text) is 'Th
 create or replace function pgsbert.item_expression(v pgsbert.vectorizer) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return format('to_jsonb(s) - %L::text[]', array(
+return format('to_jsonb(s.*) - %L::text[]', array(
     select a.attname from pg_attribute as a where a.attrelid = v.source and a.atttypid = pgsbert.vector_type() and not a.attisdropped
 ));
 comment on function pgsbert.item_expression(pgsbert.vectorizer) is 'A row as jsonb, without its vectors';
+
+create or replace function pgsbert.check_searchable(v pgsbert.vectorizer, rerank boolean) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    reason text := case
+        when not exists (select from pg_class where oid = v.source) then format('table %s was dropped', v.source)
+        when v.storage = 'table' and not exists (select from pg_class where oid = v.side) then format('its table %s was dropped', v.side)
+        when pgsbert.target_name(v) is null then 'the column with its vectors was dropped'
+        when v.storage = 'table' and pgsbert.side_match(v, 's', 't') is null then
+            format('%s has no unique key over NOT NULL columns (%s) any more', v.source, array_to_string(v.key_names, ', '))
+        when rerank then
+            (select format('column "%s" of %s was dropped', gone, v.source) from pgsbert.missing_column(v) as gone where gone is not null)
+    end;
+begin
+    if reason is not null then
+        raise exception using errcode = 'PB008', message = format('vectorizer "%s" is broken: %s', v.name, reason);
+    end if;
+end;
+$$;
+comment on function pgsbert.check_searchable(pgsbert.vectorizer, boolean) is 'Raises PB008 where a table or column that a search needs was dropped';
 
 create or replace function pgsbert.search_sql(vectorizer_id integer, item text, rerank boolean) returns text
 language plpgsql stable security definer
@@ -71,13 +95,16 @@ declare
     nearest text;
 begin
     select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    perform pgsbert.check_searchable(v, rerank);
     if item = 'jsonb' then
         item := pgsbert.item_expression(v);
     else
-        item := 's';
+        -- not "s": a column may be called that
+        item := format('s.*::%s', v.source);
     end if;
     distance := pgsbert.distance_expression(v, '$1');
-    -- the operator alone in ORDER BY, ascending: anything around it, and no index serves
+    -- the operator alone in ORDER BY, ascending: anything around it, and no index serves; outside, "+ 0" makes
+    -- PostgreSQL sort the few rows found, for the index orders by a distance that differs in the last bits
     nearest := format(
         'select %s as item, %s::float8 as distance, %s as document from %s where %s is not null order by %s limit',
         item, distance, case when rerank then pgsbert.document_expression(v, 's') else 'null::text' end,
@@ -86,11 +113,11 @@ begin
         distance
     );
     if not rerank then
-        return format('select item, distance, 1 - distance from (%s $3) as nearest order by distance', nearest);
+        return format('select item, distance, 1 - distance from (%s $3) as nearest order by distance + 0', nearest);
     end if;
     return format(
         'with candidate as materialized ('
-        'select nearest.*, row_number() over (order by distance) as ordinal from (%s greatest($3, $4)) as nearest'
+        'select nearest.*, row_number() over (order by distance + 0) as ordinal from (%s greatest($3, $4)) as nearest'
         ') select c.item, c.distance, r.score from candidate as c '
         'join pgsbert.rerank($2, array(select document from candidate order by ordinal)) as r using (ordinal) '
         'order by r.score desc, c.ordinal limit $3',
@@ -100,7 +127,7 @@ end;
 $$;
 comment on function pgsbert.search_sql(integer, text, boolean) is 'The search of a vectorizer: $1 embedding, $2 query, $3 k, $4 candidates';
 
-create or replace function pgsbert.check_search(query text, k integer, candidates integer) returns void
+create or replace function pgsbert.check_search(query text, k integer, rerank boolean, candidates integer) returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -110,16 +137,23 @@ begin
     elsif k is null or k < 1 or candidates is null or candidates < 1 then
         raise exception using errcode = 'PB007',
             message = format('k and candidates must be at least 1, not %s and %s', coalesce(k::text, 'NULL'), coalesce(candidates::text, 'NULL'));
+    elsif rerank is null then
+        raise exception using errcode = 'PB007', message = 'rerank must be true or false, not NULL';
+    elsif rerank then
+        -- before the model is asked for an embedding, and also where nothing is found
+        perform pgsbert.check_reranker(null);
     end if;
 end;
 $$;
-comment on function pgsbert.check_search(text, integer, integer) is 'Raises PB007 for arguments that cannot find anything';
+comment on function pgsbert.check_search(text, integer, boolean, integer) is 'Raises PB007 for arguments that cannot find anything';
 
 create or replace function pgsbert.widen_scan(wanted integer, out ef_search text, out iterative_scan text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- loads the library, so that its settings are there
+    perform cast('[0]' as :"vector_schema".vector);
     -- An HNSW scan ends after ef_search rows, 40 unless told; where a filter or row security removes some, it must go
     -- on. What was set before is returned, for narrow_scan.
     ef_search := current_setting('hnsw.ef_search');
@@ -158,13 +192,11 @@ as $$
 #variable_conflict use_column
 declare
     v pgsbert.vectorizer := pgsbert.find_vectorizer(vectorizer);
-    embedding :"vector_schema".vector;
     found_settings record;
 begin
-    perform pgsbert.check_search(query, k, candidates);
-    embedding := pgsbert.embed(query, v.model);
+    perform pgsbert.check_search(query, k, rerank, candidates);
     found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
-    return query execute pgsbert.search_sql(v.id, 'jsonb', rerank) using embedding, query, k, candidates;
+    return query execute pgsbert.search_sql(v.id, 'jsonb', rerank) using pgsbert.embed(query, v.model), query, k, candidates;
     perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
 end;
 $$;
@@ -179,14 +211,21 @@ declare
     row_key text;
 begin
     select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    perform pgsbert.check_searchable(v, false);
     select string_agg(format('s.%I %s $1[%s]::%s', k.name, k.operator, k.place, pgsbert.column_type(v.source, k.number)), ' and ' order by k.place)
     into row_key
     from pgsbert.key_columns(pgsbert.key_index(v.source)) as k;
+    if row_key is null then
+        raise exception using errcode = 'PB008',
+            message = format('vectorizer "%s" is broken: %s has no unique key over NOT NULL columns any more', v.name, v.source);
+    end if;
     return format(
         'with origin as materialized (select %1$s as embedding from %2$s where %3$s) '
-        'select %4$s, distance::float8, 1 - distance::float8 from ('
-        'select s, %5$s as distance from %2$s where not (%3$s) and %1$s is not null order by %5$s limit $2'
-        ') as nearest order by distance',
+        'select item, distance, 1 - distance from ('
+        'select %4$s as item, (%5$s)::float8 as distance from %2$s '
+        -- a row without a vector is near to none; an index would return rows all the same
+        'where (select embedding from origin) is not null and not (%3$s) and %1$s is not null order by %5$s limit $2'
+        ') as nearest order by distance + 0',
         format('%s.%I', case when v.storage = 'table' then 't' else 's' end, pgsbert.target_name(v)),
         pgsbert.vector_relation(v),
         row_key,
@@ -213,9 +252,7 @@ begin
     elsif k is null or k < 1 then
         raise exception using errcode = 'PB007', message = format('k must be at least 1, not %s', coalesce(k::text, 'NULL'));
     end if;
-    -- loads the library, so that its settings are there
-    perform cast('[0]' as :"vector_schema".vector);
-    found_settings := pgsbert.widen_scan(k + 1);
+    found_settings := pgsbert.widen_scan(least(k, 1000) + 1);
     return query execute pgsbert.similar_sql(v.id) using key, k;
     perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
 end;
@@ -295,11 +332,35 @@ end;
 $$;
 comment on function pgsbert.rerank(text, text[], text, integer) is 'Documents scored against a query by a cross-encoder, best first; NULL documents are left out';
 
-create or replace function pgsbert.is_ours(found oid, v pgsbert.vectorizer) returns boolean
+create or replace function pgsbert.made_for(v pgsbert.vectorizer) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return exists (select from pg_proc where oid = found and prosrc like format('%%pgsbert.search_sql(%s,%%', v.id));
-comment on function pgsbert.is_ours(oid, pgsbert.vectorizer) is 'Whether a function is the search function of a vectorizer';
+return format('Made by pgsbert for "%s", vectorizer %s', v.name, v.id);
+comment on function pgsbert.made_for(pgsbert.vectorizer) is 'How the comments on what a vectorizer made beside its table end';
+
+create or replace function pgsbert.is_ours(comment text, v pgsbert.vectorizer) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- not LIKE: a name may hold % and _
+return coalesce(right(comment, length(pgsbert.made_for(v))) = pgsbert.made_for(v), false);
+comment on function pgsbert.is_ours(text, pgsbert.vectorizer) is 'Whether a function or view with that comment was made for a vectorizer';
+
+create or replace function pgsbert.free_name(wanted text, taken text[]) returns name
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    candidate name := wanted::name;
+    attempt integer := 1;
+begin
+    while candidate::text = any (taken) loop
+        attempt := attempt + 1;
+        candidate := left(wanted, 12) || '_' || attempt;
+    end loop;
+    return candidate;
+end;
+$$;
+comment on function pgsbert.free_name(text, text[]) is 'A column name like the one wanted, cut to 63 bytes, that is not taken';
 
 create or replace function pgsbert.create_search(v pgsbert.vectorizer) returns void
 language plpgsql
@@ -310,8 +371,6 @@ declare
     owner name;
     function_name text := v.name || '_search';
     view_name text := v.name || '_neighbors';
-    vector_table regclass := coalesce(v.side, v.source);
-    target name := pgsbert.target_name(v);
     arguments text := '(text, integer, boolean, integer)';
 begin
     select n.nspname, pg_get_userbyid(c.relowner) into source_schema, owner
@@ -321,7 +380,11 @@ begin
         raise exception using errcode = 'PB007',
             message = format('name => "%s" is too long for %s', v.name, view_name),
             hint = 'Pass a name of at most 53 bytes.';
-    elsif to_regprocedure(format('%I.%I%s', source_schema, function_name, arguments)) is not null then
+    elsif exists (
+        -- with other arguments too: calls of theirs could become ambiguous
+        select from pg_proc as p join pg_namespace as n on n.oid = p.pronamespace
+        where n.nspname = source_schema and p.proname = function_name
+    ) then
         raise exception using errcode = 'PB007',
             message = format('function %I.%I exists and is not this vectorizer''s', source_schema, function_name),
             hint = 'Pass name => for another prefix.';
@@ -337,42 +400,24 @@ language plpgsql stable parallel unsafe
 as $body$
 #variable_conflict use_column
 declare
-    embedding %4$s;
     found_settings record;
 begin
-    perform pgsbert.check_search(query, k, candidates);
-    embedding := pgsbert.embed(query, %5$L);
+    perform pgsbert.check_search(query, k, rerank, candidates);
     found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
-    return query execute pgsbert.search_sql(%6$s, 'row', rerank) using embedding, query, k, candidates;
+    return query execute pgsbert.search_sql(%5$s, 'row', rerank) using pgsbert.embed(query, %4$L), query, k, candidates;
     perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
 end;
-$body$ $make$, source_schema, function_name, v.source, pgsbert.vector_type(), v.model, v.id);
+$body$ $make$, source_schema, function_name, v.source, v.model, v.id);
     execute format(
         'comment on function %I.%I%s is %L', source_schema, function_name, arguments,
-        format('Rows of %s nearest in meaning to a query; made by pgsbert for the vectorizer "%s"', v.source, v.name)
+        'The rows nearest in meaning to a query. ' || pgsbert.made_for(v)
     );
     execute format(
-        'create view %1$I.%2$I with (security_invoker = true) as '
-        'select %3$s, %4$s, n.distance from %5$s as o cross join lateral ('
-        'select %6$s, (t.%7$I operator(%8$I.%9$s) o.%7$I)::float8 as distance from %5$s as t '
-        'where t.%7$I is not null and not (%10$s) order by t.%7$I operator(%8$I.%9$s) o.%7$I limit 10'
-        ') as n where o.%7$I is not null',
-        source_schema, view_name,
-        (select string_agg(format('o.%I', a.attname), ', ' order by k.place)
-         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
-        (select string_agg(format('n.%I as %I', a.attname, left('neighbor_' || a.attname, 63)), ', ' order by k.place)
-         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
-        vector_table,
-        (select string_agg(format('t.%I', a.attname), ', ' order by k.place)
-         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number),
-        target, pgsbert.vector_schema(),
-        case v.distance when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end,
-        (select string_agg(format('t.%1$I %2$s o.%1$I', a.attname, k.operator), ' and ' order by k.place)
-         from pgsbert.vector_key(v) as k join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number)
+        'create view %I.%I with (security_invoker = true) as %s', source_schema, view_name, pgsbert.neighbors_sql(v)
     );
     execute format(
         'comment on view %I.%I is %L', source_schema, view_name,
-        format('The ten nearest of each row of %s; filter it by key. Made by pgsbert for the vectorizer "%s"', v.source, v.name)
+        'The ten nearest of each row; filter it by key. ' || pgsbert.made_for(v)
     );
     if owner <> current_user then
         execute format('alter function %I.%I%s owner to %I', source_schema, function_name, arguments, owner);
@@ -381,6 +426,46 @@ $body$ $make$, source_schema, function_name, v.source, pgsbert.vector_type(), v.
 end;
 $$;
 comment on function pgsbert.create_search(pgsbert.vectorizer) is 'Makes <name>_search and <name>_neighbors beside the source table; never replaces what is not ours';
+
+create or replace function pgsbert.neighbors_sql(v pgsbert.vectorizer) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    vector_table regclass := coalesce(v.side, v.source);
+    target name := pgsbert.target_name(v);
+    keys name[];
+    operators text[];
+    taken text[];
+    neighbor_keys name[] := '{}';
+    distance name;
+begin
+    select array_agg(a.attname order by k.place), array_agg(k.operator order by k.place) into keys, operators
+    from pgsbert.vector_key(v) as k
+    join pg_attribute as a on a.attrelid = vector_table and a.attnum = k.number;
+    distance := pgsbert.free_name('distance', keys::text[]);
+    taken := keys::text[] || distance::text;
+    for i in 1 .. cardinality(keys) loop
+        neighbor_keys := neighbor_keys || pgsbert.free_name('neighbor_' || keys[i], taken);
+        taken := taken || neighbor_keys[i]::text;
+    end loop;
+    return format(
+        'select %1$s, %2$s, n.distance as %3$I from %4$s as o cross join lateral ('
+        'select %5$s, (t.%6$I operator(%7$I.%8$s) o.%6$I)::float8 from %4$s as t '
+        'where t.%6$I is not null and not (%9$s) order by t.%6$I operator(%7$I.%8$s) o.%6$I limit 10'
+        ') as n (%10$s, distance) where o.%6$I is not null',
+        (select string_agg(format('o.%I', name), ', ' order by i) from unnest(keys) with ordinality as u (name, i)),
+        (select string_agg(format('n.k%s as %I', i, name), ', ' order by i) from unnest(neighbor_keys) with ordinality as u (name, i)),
+        distance, vector_table,
+        (select string_agg(format('t.%I', name), ', ' order by i) from unnest(keys) with ordinality as u (name, i)),
+        target, pgsbert.vector_schema(),
+        case v.distance when 'cosine' then '<=>' when 'l2' then '<->' else '<#>' end,
+        (select string_agg(format('t.%1$I %2$s o.%1$I', name, operator), ' and ') from unnest(keys, operators) as u (name, operator)),
+        (select string_agg('k' || i, ', ' order by i) from generate_series(1, cardinality(keys)) as i)
+    );
+end;
+$$;
+comment on function pgsbert.neighbors_sql(pgsbert.vectorizer) is 'The query of <name>_neighbors: it binds key and vector columns only, so that other columns stay free';
 
 create or replace function pgsbert.vector_key(v pgsbert.vectorizer) returns table (place bigint, number smallint, operator text)
 language sql stable
@@ -398,16 +483,18 @@ as $$
 declare
     ours record;
 begin
-    for ours in select p.oid::regprocedure as name from pg_proc as p where pgsbert.is_ours(p.oid, v) loop
+    for ours in
+        select p.oid::regprocedure as name
+        from pg_description as d join pg_proc as p on d.classoid = 'pg_proc'::regclass and p.oid = d.objoid
+        -- what a stranger labelled so must not stop the drop
+        where pgsbert.is_ours(d.description, v) and pg_has_role(p.proowner, 'usage')
+    loop
         execute format('drop function %s', ours.name);
     end loop;
     for ours in
-        select distinct c.oid::regclass as name
-        from pg_depend as d
-        join pg_rewrite as r on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-        join pg_class as c on c.oid = r.ev_class and c.relkind = 'v'
-        where d.refclassid = 'pg_class'::regclass and d.refobjid = coalesce(v.side, v.source)
-          and obj_description(c.oid, 'pg_class') like format('%%Made by pgsbert for the vectorizer "%s"', v.name)
+        select c.oid::regclass as name
+        from pg_description as d join pg_class as c on d.classoid = 'pg_class'::regclass and c.oid = d.objoid
+        where d.objsubid = 0 and c.relkind = 'v' and pgsbert.is_ours(d.description, v) and pg_has_role(c.relowner, 'usage')
     loop
         execute format('drop view %s', ours.name);
     end loop;
@@ -423,13 +510,13 @@ declare
     source_schema name;
     source_name name;
     owner name;
-    secured boolean;
+    forced boolean;
     side text;
     side_name text;
     reader record;
-    keys text := (select string_agg(quote_ident(k.name), ', ' order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k);
+    keys name[] := array(select k.name from pgsbert.key_columns(pgsbert.key_index(v.source)) as k order by k.place);
 begin
-    select n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relrowsecurity into source_schema, source_name, owner, secured
+    select n.nspname, c.relname, pg_get_userbyid(c.relowner), c.relforcerowsecurity into source_schema, source_name, owner, forced
     from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
     where c.oid = v.source;
     side_name := source_name || '_' || v.target;
@@ -443,11 +530,12 @@ begin
             hint = 'Give another suffix with target =>.';
     end if;
     execute format(
-        'create table %s (%s, embedding %s(%s) not null, primary key (%s))',
+        'create table %s (%s, %I %s(%s) not null, primary key (%s))',
         side,
         (select string_agg(format('%I %s not null', k.name, pgsbert.column_type(v.source, k.number)), ', ' order by k.place)
          from pgsbert.key_columns(pgsbert.key_index(v.source)) as k),
-        pgsbert.vector_type(), (pgsbert.bi_encoder_named(v.model)).dimensions, keys
+        pgsbert.free_name('embedding', keys::text[]), pgsbert.vector_type(), (pgsbert.bi_encoder_named(v.model)).dimensions,
+        (select string_agg(quote_ident(name), ', ' order by i) from unnest(keys) with ordinality as u (name, i))
     );
     execute format('comment on table %s is %L', side, format('Embeddings of %s, kept by pgsbert', v.source));
     execute format('grant select, insert, update, delete on %s to pgsbert_worker', side);
@@ -464,14 +552,17 @@ begin
         execute format('alter table %s owner to %I', side, owner);
     end if;
     perform pgsbert.register_side(v.id, side::regclass);
-    if secured then
-        execute format('alter table %s enable row level security', side);
-        execute format('create policy of_worker on %s to pgsbert_worker using (true) with check (true)', side);
-        execute format(
-            'create policy of_source on %s for select using (exists (select from %s as s where %s))',
-            side, v.source, pgsbert.side_match(pgsbert.find_vectorizer(v.name), 's', quote_ident(side_name))
-        );
+    -- Always: row security may come to the source later, and who sees a row there sees its vector here. The subquery
+    -- runs with the rights of the reader.
+    execute format('alter table %s enable row level security', side);
+    if forced then
+        execute format('alter table %s force row level security', side);
     end if;
+    execute format('create policy of_worker on %s to pgsbert_worker using (true) with check (true)', side);
+    execute format(
+        'create policy of_source on %s for select using (exists (select from %s as s where %s))',
+        side, v.source, pgsbert.side_match(pgsbert.find_vectorizer(v.name), 's', quote_ident(side_name))
+    );
 end;
 $$;
 comment on function pgsbert.create_side(pgsbert.vectorizer) is 'Makes the side table of storage => ''table'': the key, and the embedding';

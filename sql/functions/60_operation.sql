@@ -29,7 +29,12 @@ as $$
 declare
     v pgsbert.vectorizer;
 begin
-    for v in select * from pgsbert.vectorizer order by name loop
+    for v in
+        select * from pgsbert.vectorizer
+        -- keys and errors are about rows: for those who may read them; null where the table is gone
+        where has_table_privilege(pgsbert.caller(), source, 'select') is not false
+        order by name
+    loop
         return query execute format(
             'select %L, array[%s], l.attempts, l.error_class, l.error, l.failed_at from pgsbert.lease_%s as l where l.failed_at is not null',
             v.name,
@@ -39,7 +44,7 @@ begin
     end loop;
 end;
 $$;
-comment on function pgsbert.failed_rows() is 'Rows that could not be embedded, with the reason';
+comment on function pgsbert.failed_rows() is 'Rows that could not be embedded, with the reason, of tables that the caller may read';
 
 create or replace function pgsbert.retry_failures(name text) returns bigint
 language plpgsql security definer
@@ -91,17 +96,35 @@ begin atomic
         'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to',
         -- what these call as their caller
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
-        'wait_until_synced', 'is_synced'
+        'wait_until_synced', 'is_synced',
+        -- what the views call: a view lends its tables, not its functions
+        'queue_counts', 'failed_rows'
     ]) or level = 'operator' and p.proname = any (array[
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'retry_failures', 'discard_failures',
         -- what these call as their caller
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'drop_triggers', 'grant_to_worker', 'create_side', 'create_search',
-        'drop_search', 'is_ours', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
+        'drop_search', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
         'side_match', 'announce'
     ]);
 end;
 comment on function pgsbert.functions_of(text) is 'The functions that a reader or an operator may execute';
+
+create or replace function pgsbert.check_role(role text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if role is null or not exists (select from pg_roles where rolname = role) then
+        raise exception using errcode = 'PB007', message = format('role "%s" does not exist', coalesce(role, 'NULL'));
+    elsif role in ('pgsbert_worker', 'pgsbert_gateway') then
+        raise exception using errcode = 'PB007',
+            message = format('role "%s" has its rights from the installation', role),
+            hint = 'Give usage to the roles that ask; a login is made a worker by: grant pgsbert_worker to it.';
+    end if;
+end;
+$$;
+comment on function pgsbert.check_role(text) is 'Raises PB007 for a role that usage cannot be given to or taken from';
 
 create or replace function pgsbert.grant_usage(role text, level text default 'reader') returns void
 language plpgsql
@@ -111,9 +134,7 @@ declare
     routine regprocedure;
 begin
     perform pgsbert.check_option('level', level, array['reader', 'operator']);
-    if role is null or not exists (select from pg_roles where rolname = role) then
-        raise exception using errcode = 'PB007', message = format('role "%s" does not exist', coalesce(role, 'NULL'));
-    end if;
+    perform pgsbert.check_role(role);
     execute format('grant usage on schema pgsbert to %I', role);
     execute format('grant select on pgsbert.status, pgsbert.failures, pgsbert.workers, pgsbert.models to %I', role);
     for routine in select f from pgsbert.functions_of(level) as f loop
@@ -128,12 +149,74 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if role is null or not exists (select from pg_roles where rolname = role) then
-        raise exception using errcode = 'PB007', message = format('role "%s" does not exist', coalesce(role, 'NULL'));
-    end if;
+    perform pgsbert.check_role(role);
     execute format('revoke all on all routines in schema pgsbert from %I', role);
     execute format('revoke all on all tables in schema pgsbert from %I', role);
     execute format('revoke all on schema pgsbert from %I', role);
 end;
 $$;
 comment on function pgsbert.revoke_usage(text) is 'Takes back all that grant_usage gave';
+
+create or replace function pgsbert.grant_usage_again() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    holder record;
+begin
+    for holder in
+        select r.rolname as role, case when bool_or(p.proname = 'create_vectorizer') then 'operator' else 'reader' end as level
+        from pg_proc as p
+        cross join aclexplode(p.proacl) as a
+        join pg_roles as r on r.oid = a.grantee
+        where p.pronamespace = 'pgsbert'::regnamespace and p.proname in ('embed', 'create_vectorizer') and a.grantee <> p.proowner
+        group by r.rolname
+    loop
+        perform pgsbert.grant_usage(holder.role, holder.level);
+    end loop;
+end;
+$$;
+comment on function pgsbert.grant_usage_again() is 'After an upgrade: readers and operators may execute what is new';
+
+create or replace function pgsbert.judge_vectorizers() returns table (name text, broken_reason text)
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v pgsbert.vectorizer;
+    reason text;
+    worker name := (select r.rolname from pg_roles as r where r.oid = pgsbert.caller());
+begin
+    for v in select * from pgsbert.vectorizer loop
+        reason := coalesce(pgsbert.broken_by(v), pgsbert.hidden_by(v.source, worker));
+        continue when reason is not distinct from v.broken_reason;
+        -- another worker may hold it, and finds the same
+        perform from pgsbert.vectorizer as w where w.id = v.id for no key update skip locked;
+        continue when not found;
+        update pgsbert.vectorizer as w
+        set broken_reason = reason,
+            -- what changed while no statement could be made for the table was not queued: walk over it again
+            filled_at = case when reason is null and v.broken_reason not like 'row security%' then null else w.filled_at end
+        where w.id = v.id;
+        if reason is null and v.broken_reason not like 'row security%' then
+            execute format('delete from pgsbert.fill_%s', v.id);
+        end if;
+        return query select v.name, reason;
+    end loop;
+end;
+$$;
+comment on function pgsbert.judge_vectorizers() is 'Part of a worker''s look at the catalog: marks what is broken, and what is no longer; returns what changed';
+
+create or replace function pgsbert.hidden_by(source oid, worker name) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select format('row security hides rows of %s from the worker''s role: alter role %I bypassrls', source::regclass, worker)
+    from pg_class as c
+    join pg_roles as r on r.rolname = worker
+    where c.oid = source and c.relrowsecurity
+      and not r.rolsuper and not r.rolbypassrls
+      and (c.relforcerowsecurity or not pg_has_role(r.oid, c.relowner, 'usage'))
+);
+comment on function pgsbert.hidden_by(oid, name) is 'Why a worker does not see every row of a table: what it cannot see it must not take for deleted';

