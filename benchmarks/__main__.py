@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.bed import Bed, Figure
 
 BENCHMARKS = ("copy_in", "untracked_update", "single_inserts", "throughput", "latency", "embed")
-STYLES = {"goal": "green", "passes": "yellow", "BELOW": "bold white on red"}
+BELOW = "bold white on red"
 
 
 def main() -> int:
@@ -72,7 +72,7 @@ def _print(figures: Sequence[Figure], caption: str) -> None:
             _number(figure.ratio, "x"),
             *("" if limit is None else f"{sign} {limit:,g}" for limit in (figure.passes, figure.goal)),
             figure.verdict,
-            style=STYLES.get(figure.verdict) if figure.verdict == "BELOW" else None,
+            style=BELOW if figure.verdict == "BELOW" else None,
         )
     console = Console()
     # into a pipe or a log, rich would fold the table to 80 columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -72,9 +72,20 @@ class Names:
         return self._composed[name]
 
     @cached_property
+    def _escaped(self) -> Vectorizer:
+        """The vectorizer with % doubled in its names: psycopg looks for placeholders in the whole statement."""
+        named = {f.name: getattr(self.vectorizer, f.name) for f in fields(self.vectorizer)}
+        escaped: dict[str, Any] = {
+            key: [part.replace("%", "%%") for part in value] if isinstance(value, list) else value.replace("%", "%%")
+            for key, value in named.items()
+            if isinstance(value, str | list)
+        }
+        return replace(self.vectorizer, **escaped)
+
+    @cached_property
     def parts(self) -> dict[str, sql.Composable]:
         """What each {placeholder} stands for."""
-        v = self.vectorizer
+        v = self._escaped
         queue_keys = [sql.Identifier(f"k{i}") for i in range(1, len(v.keys) + 1)]
         source = sql.Identifier(v.schema_name, v.table_name)
         return {
@@ -111,7 +122,7 @@ class Names:
 
     def _source_is(self, alias: LiteralString) -> sql.Composed:
         """Return the condition that a row of the source has the key of ``alias``."""
-        return self._equal("s", self.vectorizer.keys, alias)
+        return self._equal("s", self._escaped.keys, alias)
 
     def _equal(self, table: LiteralString, columns: Sequence[str], alias: LiteralString) -> sql.Composed:
         """Return the condition that ``columns`` of ``table`` are the key of ``alias``, by the key's own equality."""
@@ -124,13 +135,13 @@ class Names:
                 sql.Identifier(f"k{i}"),
             )
             # a vectorizer without a side table has no names for its key
-            for i, (name, operator) in enumerate(zip(columns, self.vectorizer.key_operators, strict=False), start=1)
+            for i, (name, operator) in enumerate(zip(columns, self._escaped.key_operators, strict=False), start=1)
         ]
         return sql.SQL(" and ").join(conditions)
 
     def _wanted(self) -> sql.Composed:
         """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
-        v = self.vectorizer
+        v = self._escaped
         conditions = [
             sql.SQL("coalesce(octet_length(s.{}::text), 0) > 0").format(sql.Identifier(name)) for name in v.columns
         ]
@@ -273,7 +284,7 @@ class Queue:
         return sql.SQL("({}) > (select {} from {})").format(parts["source_order"], parts["keys"], parts["fill"])
 
     async def _execute(self, name: str, **parameters: object) -> psycopg.AsyncCursor[Any]:
-        return await self._connection.execute(self._names.statement(name), parameters or None)
+        return await self._connection.execute(self._names.statement(name), parameters)
 
 
 async def read_vectorizers(connection: psycopg.AsyncConnection[Any]) -> list[Vectorizer]:

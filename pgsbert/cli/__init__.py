@@ -39,9 +39,9 @@ def main() -> None:
         _fail(error, code=2)
     except PgsbertError as error:
         _fail(error, code=1)
-    except psycopg.OperationalError as error:
-        _fail(f"No connection to PostgreSQL: {str(error).strip()}", code=1)
     except psycopg.Error as error:
+        if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
+            _fail(f"No connection to PostgreSQL: {str(error).strip()}", code=1)
         hint = error.diag.message_hint
         _fail(f"{error.diag.message_primary or error}{f' ({hint})' if hint else ''}", code=1)
 

@@ -30,23 +30,29 @@ def run() -> None:
     screen = Screen(sys.stdout)
     screen.say(f"Starting PostgreSQL on {embedded.data_folder()}")
     with embedded.start() as server:
-        embedded.create_database(server, DATABASE)
-        dsn = server.dsn(DATABASE)
-        schema.install(dsn)
-        log_file = server.folder / "worker.log"
-        with (
-            WorkerProcess(dsn, log_file) as worker,
-            connect(dsn, application_name="pgsbert demo") as connection,
-        ):
-            screen.say(f"Starting a worker (process {worker.pid}); its log is {log_file}")
-            table.fill(connection)
-            demo = _Demo(connection, worker, screen, f"Its log is {log_file}.")
-            demo.embed_enough()
-            demo.answer_prepared(started)
-            screen.show_connection(server.psql, dsn)
-            if _is_interactive():
-                demo.answer_typed()
-    _say_goodbye(screen, server)
+        try:
+            _show(server, screen, started)
+        finally:
+            screen.say(
+                f"\nStopping; the data stay in {server.folder}. "
+                f"pgsbert demo goes on from here, pgsbert up --database {DATABASE} keeps it running."
+            )
+
+
+def _show(server: EmbeddedServer, screen: Screen, started: float) -> None:
+    embedded.create_database(server, DATABASE)
+    dsn = server.dsn(DATABASE)
+    schema.install(dsn)
+    log_file = server.folder / "worker.log"
+    with WorkerProcess(dsn, log_file) as worker, connect(dsn, application_name="pgsbert demo") as connection:
+        screen.say(f"Starting a worker (process {worker.pid}); its log is {log_file}")
+        table.fill(connection)
+        demo = _Demo(connection, worker, screen, f"Its log is {log_file}.")
+        demo.embed_enough()
+        demo.answer_prepared(started)
+        screen.show_connection(server.psql, dsn)
+        if _is_interactive():
+            demo.answer_typed()
 
 
 class _Demo:
@@ -115,10 +121,3 @@ class _Demo:
 def _is_interactive() -> bool:
     # a stream that was closed before we started is None
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-
-
-def _say_goodbye(screen: Screen, server: EmbeddedServer) -> None:
-    screen.say(
-        f"\nStopped; the data stay in {server.folder}. "
-        f"pgsbert demo goes on from here, pgsbert up --database {DATABASE} keeps it running."
-    )

@@ -29,13 +29,16 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
         if not vectorizer.owns_table:
             await connection.execute(
                 statement("index_failed"),
-                {"id": vectorizer.id, "error": f"the table's owner must run: {build.as_string(connection)}"},
+                {
+                    "id": vectorizer.id,
+                    "error": f"the table's owner must run: {build.as_string(connection).replace('%%', '%')}",
+                },
             )
             return
         started = time.monotonic()
         try:
             await _drop_invalid(connection, vectorizer)
-            await connection.execute(build)
+            await connection.execute(build, {})  # with parameters, as all statements of Names
         except psycopg.errors.UndefinedTable:
             return  # dropped meanwhile
         except psycopg.OperationalError:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,17 +22,18 @@ from pgsbert.queue import Queue, Vectorizer, read_vectorizers
 from pgsbert.wakeups import Gate, wait_for
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker.inference import ROWS, Inference
+from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS, Settler
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from pgsbert.types import Encoder, Revision, VectorizerId, Vectors
+    from pgsbert.types import Encoder, VectorizerId, Vectors
     from pgsbert.work import Encode
     from pgsbert.worker.models import Models
 
 LOGGER = logging.getLogger("pgsbert")
 
-MAX_ATTEMPTS = 5
 CATALOG_AGE = 5.0  # seconds after which names are read again, for renames that no error has shown
 UPKEEP_EVERY = 1.0  # seconds between looks at expired leases and dead workers
 FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
@@ -44,20 +44,6 @@ BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
 
 CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
-SETTLE = Pace(size=64, least=1, most=1024, target=timedelta(milliseconds=50))
-
-HELD_BY_OTHERS = (
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.QueryCanceled,
-)
-CATALOG_MOVED = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InvalidSchemaName,
-)
-
 
 REST_FIRST = timedelta(seconds=0.2)
 REST_MOST = timedelta(seconds=30)
@@ -97,15 +83,20 @@ class Rows:
         self._poll = poll
         self._gate = Gate(connection)
         self._queues: list[Queue] = []
-        self._catalog_read = self._upkeep_done = self._forgotten = -1e9
+        self._catalog_read = self._upkeep_done = -1e9
+        self._unexpired: set[VectorizerId] = set()
+        self._forgotten: dict[VectorizerId, float] = {}
         self._claim_paces: dict[VectorizerId, Pace] = {}
-        self._settle_paces: dict[VectorizerId, Pace] = {}
         self._fill_limits: dict[VectorizerId, int] = {}
         self._fill_after: dict[VectorizerId, float] = {}
         self._rests: dict[VectorizerId, Rest] = {}
-        self._dead_seen = True
-        self.settled: Counter[VectorizerId] = Counter()
+        self._settler = Settler()
         self.asked_at = -1e9
+
+    @property
+    def settled(self) -> Counter[VectorizerId]:
+        """How many rows of each vectorizer were settled."""
+        return self._settler.settled
 
     @property
     def vectorizers(self) -> list[Vectorizer]:
@@ -130,7 +121,8 @@ class Rows:
     async def release(self) -> None:
         """Give back what is leased."""
         for queue in self._queues:
-            await queue.release()
+            with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
+                await queue.release()
 
     async def _found_while_draining(self) -> bool:
         """Look again until every commit that did not notify is visible; True as soon as there was something to do."""
@@ -168,8 +160,11 @@ class Rows:
         return timedelta(seconds=max(wait, 0.01))
 
     async def _is_idle(self) -> bool:
-        await self._read_catalog()
-        busy = [queue for queue in self._queues if not queue.vectorizer.filled or not await queue.is_idle()]
+        try:
+            await self._read_catalog()
+            busy = [queue for queue in self._queues if not queue.vectorizer.filled or not await queue.is_idle()]
+        except (*HELD_BY_OTHERS, *CATALOG_MOVED):
+            return False
         stuck = [error for queue in busy if (error := self._why_stuck(queue))]
         if busy and len(stuck) == len(busy):
             raise stuck[0]
@@ -185,11 +180,13 @@ class Rows:
         """Give every queue one turn; returns whether anything was done."""
         try:
             await self._refresh_catalog()
-            worked = await self._upkeep()
+            worked = False
             for queue in list(self._queues):
                 if self._stop.is_set():
                     return False
                 worked |= await self._unless_resting(queue, self._turn)
+            # after the turns: a commit that woke this worker does not wait for it
+            worked |= await self._upkeep()
         except HELD_BY_OTHERS as error:
             log("held_up", error=type(error).__name__)
             return False
@@ -197,10 +194,8 @@ class Rows:
             # renamed or dropped between reading the catalog and using it
             log("catalog_moved", error=type(error).__name__)
             self._catalog_read = -1e9
-            for queue in self._queues:
-                # what was claimed under the old name must not wait for its lease to end
-                with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
-                    await queue.release()
+            # what was claimed under the old name must not wait for its lease to end
+            await self.release()
             await asyncio.sleep(0.05)
             return True
         return worked
@@ -245,7 +240,8 @@ class Rows:
         self._catalog_read = time.monotonic()
         if vectorizers != self.vectorizers:
             self._queues = [Queue(v, self._connection, self._worker) for v in vectorizers]
-            self._dead_seen = True  # by whoever read the catalog before: their leases may be in a queue new to us
+            # somebody may have died while a queue was paused
+            self._unexpired = {v.id for v in vectorizers}
 
     async def _upkeep(self) -> bool:
         """Take over from the dead and try again what is due; returns whether there was something to try."""
@@ -255,10 +251,6 @@ class Rows:
         tried = False
         for queue in list(self._queues):
             tried |= await self._unless_resting(queue, self._try_again)
-        if time.monotonic() - self._forgotten > FORGET_EVERY:
-            for queue in self._queues:
-                await queue.forget_failures()
-            self._forgotten = time.monotonic()
         if not tried:
             # while something was due there may be more: look again in the next round
             self._upkeep_done = time.monotonic()
@@ -270,23 +262,29 @@ class Rows:
         if dead:
             log("workers_died", workers=",".join(map(str, dead)))
             await self._connection.execute(statement("reopen_requests"), {"dead": dead})
-        if dead or self._dead_seen:
-            self._dead_seen = True
-            for queue in self._queues:
-                await queue.expire()
-            self._dead_seen = False
+            self._unexpired = {v.id for v in self.vectorizers}
 
     async def _try_again(self, queue: Queue) -> bool:
-        await queue.forget()
+        await self._clean(queue)
         encoder = await self._encoder(queue)
         if encoder is None:
             return False
         changes = await queue.claim_again(self._claim_paces.get(queue.vectorizer.id, CLAIM).size)
         deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
         reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
-        await self._record_failures(queue, (Failed(c.revision, c.attempts, "WorkerDied", reason) for c in deadly))
+        await self._settler.fail(queue, (Failed(c.revision, c.attempts, "WorkerDied", reason) for c in deadly))
         await self._embed_and_settle(queue, [c for c in changes if c.attempts <= MAX_ATTEMPTS], encoder)
         return bool(changes)
+
+    async def _clean(self, queue: Queue) -> None:
+        v = queue.vectorizer
+        if v.id in self._unexpired:
+            await queue.expire()
+            self._unexpired.discard(v.id)
+        await queue.forget()
+        if time.monotonic() - self._forgotten.get(v.id, -1e9) > FORGET_EVERY:
+            await queue.forget_failures()
+            self._forgotten[v.id] = time.monotonic()
 
     async def _turn(self, queue: Queue) -> bool:
         encoder = await self._encoder(queue)
@@ -345,15 +343,15 @@ class Rows:
             if len(failed) == len(outcomes):
                 await self._check_health(encode, failed[0])
             waiting += [o for o in outcomes if isinstance(o, Embedded)]
-            await self._record_failures(queue, failed)
-            full = len(waiting) >= self._settle_paces.get(queue.vectorizer.id, SETTLE).size
+            await self._settler.fail(queue, failed)
+            full = len(waiting) >= self._settler.piece(queue)
             if full or time.monotonic() - settled_at > SETTLE_EVERY:
-                await self._settle(queue, waiting)
+                await self._settler.settle(queue, waiting)
                 waiting = []
                 settled_at = time.monotonic()
             if self._stop.is_set():
                 break
-        await self._settle(queue, waiting)
+        await self._settler.settle(queue, waiting)
 
     async def _check_health(self, encode: Encode, failed: Failed) -> None:
         """Raise ModelOutputError if the model cannot embed any text: then nothing is wrong with the rows."""
@@ -366,60 +364,3 @@ class Rows:
         lengths = [min(len(change.text), LONGEST_COUNTED) for change in changes]
         budget = BATCH_CHARACTERS_WHILE_ASKED if asked else BATCH_CHARACTERS
         return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))
-
-    async def _settle(self, queue: Queue, done: Sequence[Embedded]) -> None:
-        """Settle in pieces that hold row locks for about 50 ms."""
-        v = queue.vectorizer
-        position = 0
-        while position < len(done):
-            pace = self._settle_paces.get(v.id, SETTLE)
-            piece = done[position : position + pace.size]
-            position += len(piece)
-            started = time.monotonic()
-            settled = await self._settle_piece(queue, piece)
-            took = time.monotonic() - started
-            self._settle_paces[v.id] = pace.after(rows=len(piece), took=timedelta(seconds=took))
-            self.settled[v.id] += len(settled)
-            left = [d.revision for d in piece if d.revision not in settled]
-            if left:
-                await queue.defer(left)
-            log("settled", vectorizer=v.name, done=len(settled), deferred=len(left), seconds=took)
-
-    async def _settle_piece(self, queue: Queue, piece: Sequence[Embedded]) -> set[Revision]:
-        try:
-            return await queue.settle(piece)
-        except HELD_BY_OTHERS as error:
-            log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
-            return set()
-        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
-            raise
-        except psycopg.Error as error:
-            # the table's own triggers and constraints may refuse one row: find it, store its neighbours
-            if len(piece) > 1:
-                middle = len(piece) // 2
-                return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
-            failed = Failed(
-                piece[0].revision,
-                MAX_ATTEMPTS,
-                type(error).__name__,
-                error.diag.message_primary or str(error),
-            )
-            await self._record_failures(queue, [failed])
-            return {piece[0].revision}
-
-    async def _record_failures(self, queue: Queue, failures: Iterable[Failed]) -> None:
-        for failed in failures:
-            log(
-                "failed",
-                vectorizer=queue.vectorizer.name,
-                attempts=failed.attempts,
-                error_class=failed.error_class,
-            )
-            if failed.attempts < MAX_ATTEMPTS or not await queue.give_up(failed):
-                wait = delay(
-                    failed.attempts,
-                    first=timedelta(seconds=0.5),
-                    most=timedelta(minutes=5),
-                    chance=random.random(),
-                )
-                await queue.try_later(failed, wait)

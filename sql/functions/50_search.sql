@@ -415,6 +415,8 @@ $body$ $make$, source_schema, function_name, v.source, v.model, v.id);
     execute format(
         'create view %I.%I with (security_invoker = true) as %s', source_schema, view_name, pgsbert.neighbors_sql(v)
     );
+    -- it runs with the rights of who asks, so that those on the table decide
+    execute format('grant select on %I.%I to public', source_schema, view_name);
     execute format(
         'comment on view %I.%I is %L', source_schema, view_name,
         'The ten nearest of each row; filter it by key. ' || pgsbert.made_for(v)

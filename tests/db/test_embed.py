@@ -337,6 +337,16 @@ def test_sixteen_sessions_get_each_its_own_vector(database: Database, worker: Ru
         assert all(threads.map(ask, range(16)))
 
 
+def test_a_question_that_a_worker_died_with_is_answered_by_another(database: Database, connection: Connection) -> None:
+    [dead] = rows(connection, "insert into pgsbert.worker (host, pid, version) values ('h', 1, '0') returning id")
+    with database.connect() as session, ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(asked, session, "a")
+        taken = "update pgsbert.request set worker = %s returning 1"
+        wait_until(lambda: rows(connection, taken, dead))
+        with run_worker(database.dsn):
+            assert answer.result(10) == expected("a")
+
+
 def test_one_poisoned_question_fails_alone(database: Database, connection: Connection, stalled: Stalled) -> None:
     def ask(text: str) -> str | None:
         with database.connect() as session:

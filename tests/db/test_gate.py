@@ -18,6 +18,8 @@ from tests.support import rows, run_worker, wait_until
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pytest
+
     from pgsbert.types import Vectors
     from tests.support import Database
 
@@ -156,18 +158,37 @@ def test_a_second_worker_joins_when_a_claim_comes_back_full(articles: Connection
 def test_a_locked_table_holds_up_no_other_table(articles: Connection, database: Database) -> None:
     articles.execute("create table notes (id int primary key, body text)")
     articles.execute("select pgsbert.create_vectorizer('notes', columns => '{body}', model => 'fake-8')")
-    with run_worker(database.dsn, encoder=FakeEncoder(8), poll=A_MINUTE), psycopg.connect(database.dsn) as holder:
+    encoder = Gated()
+    with run_worker(database.dsn, encoder=encoder, poll=A_MINUTE), psycopg.connect(database.dsn) as holder:
         [worker] = rows(articles, "select id from pgsbert.worker")
-        articles.execute("insert into articles (title) values ('a')")
-        wait_until(lambda: embedded(articles) == 1)
-        holder.execute("lock table articles in access exclusive mode")
-        holder.execute("insert into articles (title) values ('b')")
+        articles.execute("insert into articles (title) values ('in the model')")
+        wait_until(lambda: rows(articles, "select 1 from pgsbert.lease_1"))
+        articles.execute("insert into articles (title) values ('not claimed yet')")
         articles.execute("insert into notes values (1, 'a')")
+        holder.execute("lock table articles in access exclusive mode")
+        encoder.permits.release(100)
         wait_until(lambda: rows(articles, "select 1 from notes where embedding is not null"), timeout=5)
+        # what was claimed and could not be read is nobody's again
+        wait_until(lambda: not rows(articles, "select 1 from pgsbert.lease_1 where worker is not null"), timeout=5)
         holder.commit()
         wait_until(lambda: embedded(articles) == 2, timeout=10)
         # it worked all the time, and did not start anew
         assert rows(articles, "select id from pgsbert.worker") == [worker]
+
+
+def test_a_table_that_fails_in_an_unexpected_way_stops_no_other(
+    articles: Connection, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    articles.execute("create table notes (id int primary key, body text)")
+    articles.execute("select pgsbert.create_vectorizer('notes', columns => '{body}', model => 'fake-8')")
+    articles.execute("alter table pgsbert.lease_1 add constraint nothing_fits check (attempts is null)")
+    articles.execute("insert into articles (title) values ('a')")
+    articles.execute("insert into notes values (1, 'a')")
+    with run_worker(database.dsn, encoder=FakeEncoder(8), poll=A_MINUTE):
+        wait_until(lambda: rows(articles, "select 1 from notes where embedding is not null"), timeout=5)
+        articles.execute("alter table pgsbert.lease_1 drop constraint nothing_fits")
+        wait_until(lambda: embedded(articles) == 1, timeout=10)
+    assert any(record.exc_info and "vectorizer=articles" in record.message for record in caplog.records)
 
 
 class Sick(FakeEncoder):

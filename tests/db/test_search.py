@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from pgsbert.testing import FakeEncoder
-from tests.support import rows, run_worker
+from tests.support import rows, run_worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,6 +261,8 @@ def test_embed_for_embeds_by_the_vectorizers_model(one: tuple[PgConnection, str,
 def small(request: pytest.FixtureRequest, database: Database) -> Iterator[tuple[PgConnection, str]]:
     """Give notes (id, body, extra) with four rows, embedded; and the storage."""
     with run_worker(database.dsn, encoder=FakeEncoder(8)), database.connect() as connection:
+        connection.execute("create schema home")
+        connection.execute("set search_path = home, public")
         connection.execute("create table notes (id int primary key, body text, extra text)")
         connection.execute("insert into notes values (1, 'red apple'), (2, 'green apple'), (3, 'blue sea'), (4, 'deep blue')")
         connection.execute(
@@ -271,7 +273,7 @@ def small(request: pytest.FixtureRequest, database: Database) -> Iterator[tuple[
         yield connection, request.param
 
 
-def assert_finds(connection: PgConnection, schema: str = "public", key: str = "id") -> None:
+def assert_finds(connection: PgConnection, schema: str = "home", key: str = "id") -> None:
     """Check that a search, similar_to and neighbors find what they should, and new rows are embedded."""
     where = sql.Identifier(schema)
     found = connection.execute(sql.SQL("select to_jsonb(item) from {}.notes_search('red apple')").format(where)).fetchall()
@@ -286,16 +288,15 @@ def assert_finds(connection: PgConnection, schema: str = "public", key: str = "i
 @pytest.mark.parametrize(
     ("changes", "schema", "key"),
     [
-        ("alter table notes rename to letters", "public", "id"),
-        ("alter table notes rename body to \"the Body\"", "public", "id"),
-        ("alter table notes rename id to \"Id\"\"\"", "public", "Id\""),
-        ("alter table {vectors} rename embedding to vec", "public", "id"),
-        ("create schema \"Far away\"; alter table notes set schema \"Far away\"", "public", "id"),
-        ("alter schema public rename to \"Old one\"; create schema public", "Old one", "id"),
-        ("alter table {vectors} rename to \"new Home\"", "public", "id"),
-        ("alter table notes add more int default 7, drop extra", "public", "id"),
-        ("alter table notes rename extra to other", "public", "id"),
-        ("create schema s; alter extension vector set schema s", "public", "id"),
+        ("alter table notes rename to letters", "home", "id"),
+        ("alter table notes rename body to \"the Body\"", "home", "id"),
+        ("alter table notes rename id to \"Id\"\"\"", "home", "Id\""),
+        ("alter table {vectors} rename embedding to vec", "home", "id"),
+        ("create schema \"Far away\"; alter table notes set schema \"Far away\"", "home", "id"),
+        ("alter schema home rename to \"Old one\"", "Old one", "id"),
+        ("alter table {vectors} rename to \"new Home\"", "home", "id"),
+        ("alter table notes add more int default 7, drop extra", "home", "id"),
+        ("alter table notes rename extra to other", "home", "id"),
     ],
 )
 def test_searches_stay_right_after(small: tuple[PgConnection, str], changes: str, schema: str, key: str) -> None:
@@ -379,7 +380,7 @@ def test_hostile_names_do_no_harm(database: Database, storage: str) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_vector_may_live_in_another_schema(database: Database, server: Any, storage: str, empty_database: Database) -> None:
+def test_vector_may_live_in_another_schema(template: str, storage: str, empty_database: Database) -> None:
     from pgsbert import schema
 
     with empty_database.connect() as connection:
@@ -391,7 +392,11 @@ def test_vector_may_live_in_another_schema(database: Database, server: Any, stor
         with run_worker(empty_database.dsn, encoder=FakeEncoder(8)):
             connection.execute("select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage])
             synced(connection, "notes")
-            assert_finds(connection)
+            assert_finds(connection, "public")
+        connection.execute("create schema other; alter extension vector set schema other")
+        schema.upgrade(empty_database.dsn)
+        with run_worker(empty_database.dsn, encoder=FakeEncoder(8)), empty_database.connect() as fresh:
+            assert_finds(fresh, "public")
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -437,5 +442,5 @@ def test_a_search_of_what_was_dropped_says_that_the_vectorizer_is_broken(databas
         # and its writers go on
         connection.execute("insert into notes values (2, 'two'); update notes set body = null where id = 1; delete from notes")
         connection.execute("insert into notes values (2, 'two'); truncate notes")
-        assert rows(connection, "select state from pgsbert.status") == ["broken"]
+        wait_until(lambda: rows(connection, "select state from pgsbert.status") == ["broken"])
         connection.execute("select pgsbert.drop_vectorizer('notes', drop_vectors => true)")

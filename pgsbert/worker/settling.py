@@ -1,0 +1,107 @@
+"""Settle what the model returned, in pieces that hold row locks for about 50 ms; what cannot be stored now waits."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgsbert.backoff import delay
+from pgsbert.batching import Pace
+from pgsbert.events import log
+from pgsbert.work import Embedded, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pgsbert.queue import Queue
+    from pgsbert.types import Revision, VectorizerId
+
+MAX_ATTEMPTS = 5
+PACE = Pace(size=64, least=1, most=1024, target=timedelta(milliseconds=50))
+
+HELD_BY_OTHERS = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+)
+CATALOG_MOVED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+)
+
+
+class Settler:
+    """Stores vectors and records failures, queue by queue."""
+
+    def __init__(self) -> None:
+        self._paces: dict[VectorizerId, Pace] = {}
+        self.settled: Counter[VectorizerId] = Counter()
+
+    def piece(self, queue: Queue) -> int:
+        """Return how many rows this queue settles at a time."""
+        return self._paces.get(queue.vectorizer.id, PACE).size
+
+    async def settle(self, queue: Queue, done: Sequence[Embedded]) -> None:
+        """Settle in pieces that hold row locks for about 50 ms."""
+        v = queue.vectorizer
+        position = 0
+        while position < len(done):
+            pace = self._paces.get(v.id, PACE)
+            piece = done[position : position + pace.size]
+            position += len(piece)
+            started = time.monotonic()
+            settled = await self._settle_piece(queue, piece)
+            took = time.monotonic() - started
+            self._paces[v.id] = pace.after(rows=len(piece), took=timedelta(seconds=took))
+            self.settled[v.id] += len(settled)
+            left = [d.revision for d in piece if d.revision not in settled]
+            if left:
+                await queue.defer(left)
+            log("settled", vectorizer=v.name, done=len(settled), deferred=len(left), seconds=took)
+
+    async def _settle_piece(self, queue: Queue, piece: Sequence[Embedded]) -> set[Revision]:
+        try:
+            return await queue.settle(piece)
+        except HELD_BY_OTHERS as error:
+            log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
+            return set()
+        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
+            raise
+        except psycopg.Error as error:
+            # the table's own triggers and constraints may refuse one row: find it, store its neighbours
+            if len(piece) > 1:
+                middle = len(piece) // 2
+                return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
+            failed = Failed(
+                piece[0].revision,
+                MAX_ATTEMPTS,
+                type(error).__name__,
+                error.diag.message_primary or str(error),
+            )
+            await self.fail(queue, [failed])
+            return {piece[0].revision}
+
+    async def fail(self, queue: Queue, failures: Iterable[Failed]) -> None:
+        """Let rows wait for their next attempt, or give them up after the last."""
+        for failed in failures:
+            log(
+                "failed",
+                vectorizer=queue.vectorizer.name,
+                attempts=failed.attempts,
+                error_class=failed.error_class,
+            )
+            if failed.attempts < MAX_ATTEMPTS or not await queue.give_up(failed):
+                wait = delay(
+                    failed.attempts,
+                    first=timedelta(seconds=0.5),
+                    most=timedelta(minutes=5),
+                    chance=random.random(),
+                )
+                await queue.try_later(failed, wait)
