@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, LiteralString, ParamSpec, TypeVar, cast, overload
 
-from psycopg import AsyncConnection, Connection, sql
+from psycopg import AsyncConnection, AsyncCursor, Connection, Cursor, sql
 from psycopg.rows import tuple_row
 
 from pgsbert.errors import UsageError, VectorizerTimeoutError
@@ -85,7 +85,8 @@ def _perform(connection: Connection[Any], steps: Steps[T]) -> T:
             if isinstance(step, timedelta):
                 time.sleep(step.total_seconds())
             else:
-                rows = connection.cursor(row_factory=tuple_row).execute(step.query, step.parameters).fetchall()
+                # not connection.cursor(): it may have another kind of cursor, or of rows
+                rows = Cursor(connection, row_factory=tuple_row).execute(step.query, step.parameters).fetchall()
             step = steps.send(rows)
     except StopIteration as end:
         return cast("T", end.value)
@@ -99,7 +100,7 @@ async def _perform_async(connection: AsyncConnection[Any], steps: Steps[T]) -> T
             if isinstance(step, timedelta):
                 await asyncio.sleep(step.total_seconds())
             else:
-                cursor = await connection.cursor(row_factory=tuple_row).execute(step.query, step.parameters)
+                cursor = await AsyncCursor(connection, row_factory=tuple_row).execute(step.query, step.parameters)
                 rows = await cursor.fetchall()
             step = steps.send(rows)
     except StopIteration as end:
@@ -121,11 +122,19 @@ def search(vectorizer: str, query: str, *, k: int = 10, rerank: bool = False, ca
 
 
 @Operation
-def similar_to(vectorizer: str, key: Sequence[object], *, k: int = 10) -> Steps[list[Hit]]:
-    """Return the ``k`` rows nearest in meaning to the row with that key, one value for each key column."""
+def similar_to(vectorizer: str, key: object, *, k: int = 10) -> Steps[list[Hit]]:
+    """Return the ``k`` rows nearest in meaning to the row with that key.
+
+    A key of several columns is a list or tuple with one value for each.
+    """
+    parts = list(key) if isinstance(key, list | tuple) else [key]
+    # PostgreSQL writes each value as text, as it does when it compares them with the key
+    texts = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Placeholder(f"key{i}")) for i in range(len(parts)))
     rows = yield Statement(
-        "select item, distance, score from pgsbert.similar_to(%(vectorizer)s, %(key)s::text[], %(k)s)",
-        {"vectorizer": vectorizer, "key": [str(part) for part in key], "k": k},
+        sql.SQL(
+            "select item, distance, score from pgsbert.similar_to(%(vectorizer)s, array[{}]::text[], %(k)s)"
+        ).format(texts),
+        {"vectorizer": vectorizer, "k": k, **{f"key{i}": part for i, part in enumerate(parts)}},
     )
     return [Hit(*row) for row in rows]
 
@@ -135,12 +144,18 @@ def embed(texts: Sequence[str], *, model: str | None = None) -> Steps[Vectors]:
     """Return the embeddings of texts as queries, float32 of shape (len(texts), dimensions), in their order."""
     import numpy as np
 
-    if isinstance(texts, str):
-        raise UsageError("embed() takes a sequence of texts; for one text write [text].")
+    given = _texts("embed", texts)
+    if not given:
+        found = yield Statement(
+            "select dimensions from pgsbert.models where name = %(model)s"
+            " or %(model)s::text is null and is_default and kind = 'bi-encoder'",
+            {"model": model},
+        )
+        return np.empty((0, found[0][0] or 0 if found else 0), dtype=np.float32)
     rows = yield Statement(
         "select (vector)::real[] from unnest(pgsbert.embed(%(texts)s::text[], %(model)s))"
         " with ordinality as u (vector, place) order by place",
-        {"texts": list(texts), "model": model},
+        {"texts": given, "model": model},
     )
     return np.array([row[0] for row in rows], dtype=np.float32)
 
@@ -160,7 +175,7 @@ def rerank(
     rows = yield Statement(
         "select ordinal - 1, document, score"
         " from pgsbert.rerank(%(query)s, %(documents)s::text[], %(model)s, %(top_k)s)",
-        {"query": query, "documents": list(documents), "model": model, "top_k": top_k},
+        {"query": query, "documents": _texts("rerank", documents), "model": model, "top_k": top_k},
     )
     return [Ranked(*row) for row in rows]
 
@@ -176,7 +191,7 @@ def create_vectorizer(source: str, columns: Sequence[str], **options: str | bool
     arguments = sql.SQL(", ").join([sql.SQL("%(source)s::regclass"), sql.SQL("columns => %(columns)s::text[]"), *given])
     rows = yield Statement(
         sql.SQL("select pgsbert.create_vectorizer({})").format(arguments),
-        {"source": source, "columns": list(columns), **options},
+        {"source": source, "columns": _texts("create_vectorizer", columns), **options},
     )
     return str(rows[0][0])
 
@@ -195,3 +210,12 @@ def wait_until_synced(vectorizer: str, *, timeout: timedelta = timedelta(minutes
                 "select * from pgsbert.status shows what is pending and which workers run."
             )
         yield timedelta(milliseconds=10)
+
+
+def _texts(operation: str, texts: Sequence[str]) -> list[str]:
+    """Return the texts as a list; one text alone would be taken for a sequence of letters."""
+    if isinstance(texts, str):
+        raise UsageError(f"{operation}() takes a sequence of texts; for one text write [text].")
+    if None in texts:
+        raise UsageError(f"{operation}() takes texts, and None is not one.")
+    return list(texts)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEASE_TIME = timedelta(minutes=5)
 
+LAST_REVISION = 2**63 - 1  # no revision is beyond: a claim with this bound takes whatever is queued
+
 OPERATOR_CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "inner_product": "vector_ip_ops"}
 
 
@@ -86,7 +88,8 @@ class Names:
     def parts(self) -> dict[str, sql.Composable]:
         """What each {placeholder} stands for."""
         v = self._escaped
-        queue_keys = [sql.Identifier(f"k{i}") for i in range(1, len(v.keys) + 1)]
+        queue_names = [f"k{i}" for i in range(1, len(v.keys) + 1)]
+        queue_keys = [sql.Identifier(name) for name in queue_names]
         source = sql.Identifier(v.schema_name, v.table_name)
         return {
             "pending": sql.Identifier("pgsbert", f"pending_{v.id}"),
@@ -110,6 +113,10 @@ class Names:
             "side_is_fresh": self._equal("t", v.side_keys, "f"),
             "side_is_lease": self._equal("t", v.side_keys, "l"),
             "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
+            "pending_is_lease": self._equal("p", queue_names, "l"),
+            "pending_is_fresh": self._equal("p", queue_names, "f"),
+            "pending_is_held": self._equal("p", queue_names, "h"),
+            "pending_is_gone": self._equal("p", queue_names, "g"),
             "source_is_lease": self._source_is("l"),
             "source_is_pending": self._source_is("p"),
             "source_is_fresh": self._source_is("f"),
@@ -134,8 +141,10 @@ class Names:
                 sql.SQL(alias),
                 sql.Identifier(f"k{i}"),
             )
-            # a vectorizer without a side table has no names for its key
-            for i, (name, operator) in enumerate(zip(columns, self._escaped.key_operators, strict=False), start=1)
+            # a vectorizer without a side table has no names for its key there
+            for i, (name, operator) in enumerate(
+                zip(columns, self._escaped.key_operators, strict=bool(columns)), start=1
+            )
         ]
         return sql.SQL(" and ").join(conditions)
 
@@ -162,10 +171,18 @@ class Queue:
         self._names = Names(vectorizer)
         self._connection = connection
         self._worker = worker
+        self._pass_up_to = LAST_REVISION
 
     async def claim(self, limit: int) -> list[Change]:
         """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
-        return await self._claim("claim_fresh", limit=limit)
+        changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
+        if len(changes) < limit and self._pass_up_to < LAST_REVISION:
+            self._pass_up_to = LAST_REVISION
+            # the pass is over; what was queued since is the next one
+            changes = changes or await self._claim("claim_fresh", limit=limit, up_to=LAST_REVISION)
+        if len(changes) == limit and self._pass_up_to == LAST_REVISION:
+            self._pass_up_to = await self._last_revision()
+        return changes
 
     async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
@@ -186,6 +203,12 @@ class Queue:
         if vanished:
             await self._settle_vanished(vanished)
         return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
+
+    async def _last_revision(self) -> int:
+        cursor = await self._connection.execute(statement("last_revision"))
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
 
     async def _settle_vanished(self, revisions: list[Revision]) -> None:
         if self.vectorizer.storage == "table":

@@ -15,13 +15,14 @@ grant select on pgsbert.model, pgsbert.vectorizer, pgsbert.migration to pgsbert_
 grant update (broken_reason, filled_at, index_error) on pgsbert.vectorizer to pgsbert_worker;
 grant select, insert, update, delete on pgsbert.worker to pgsbert_worker;
 grant select, update, delete on pgsbert.request to pgsbert_worker;
-grant usage on sequence pgsbert.revision to pgsbert_worker;
+grant usage, select on sequence pgsbert.revision to pgsbert_worker;
 grant execute on function
     pgsbert.key_index(oid),
     pgsbert.key_columns(oid),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),
+    pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
     pgsbert.judge_vectorizers()
 to pgsbert_worker;

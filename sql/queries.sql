@@ -54,17 +54,21 @@ join pg_class as c on c.oid = v.source
 join pg_namespace as n on n.oid = c.relnamespace
 left join pg_class as vc on vc.oid = v.side
 left join pg_namespace as vn on vn.oid = vc.relnamespace
-where not v.paused and v.broken_reason is null
+-- judged in this snapshot too: a key may have gone since broken_sources
+where not v.paused and v.broken_reason is null and pgsbert.broken_by(v) is null
 order by v.id;
 
 -- name: claim_fresh
--- Rows nobody has touched at their present revision, oldest first. SKIP LOCKED passes by rows whose user is still in
--- a transaction; the lease table decides between workers.
+-- Rows nobody has touched at their present revision, in the order of the key and in passes: a pass takes what was
+-- queued before it began, so a row that is edited again and again keeps no other waiting. (Oldest first would need an
+-- index on the revision, which every user's write would pay for.) SKIP LOCKED passes by rows whose user is still in a
+-- transaction; the lease table decides between workers.
 with candidate as (
     select {pending_keys}, p.revision
     from {pending} as p
-    where not exists (select from {lease} as l where l.revision = p.revision)
-    order by p.revision
+    where p.revision <= %(up_to)s
+      and not exists (select from {lease} as l where l.revision = p.revision)
+    order by {pending_keys}
     limit %(limit)s
     for update of p skip locked
 )
@@ -90,7 +94,7 @@ with due as (
     select l.revision, l.attempts, l.claimed_until
     from {lease} as l
     where l.claimed_until <= clock_timestamp() and l.failed_at is null
-      and exists (select from {pending} as p where p.revision = l.revision)
+      and exists (select from {pending} as p where {pending_is_lease} and p.revision = l.revision)
     order by l.attempts desc, l.claimed_until
     limit %(limit)s
 ), candidate as (
@@ -112,6 +116,9 @@ from candidate as c
 where l.revision = c.revision
 returning l.revision, l.attempts;
 
+-- name: last_revision
+select last_value from pgsbert.revision;
+
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
@@ -128,7 +135,8 @@ with done as materialized (
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
-    join {pending} as p on p.revision = d.revision
+    join {lease} as l on l.revision = d.revision
+    join {pending} as p on {pending_is_lease} and p.revision = d.revision
     for update of p skip locked
 ), held as materialized (
     select {fresh_keys}, f.revision, f.embedding
@@ -143,7 +151,7 @@ with done as materialized (
 ), dequeued as (
     delete from {pending} as p
     using held as h
-    where p.revision = h.revision
+    where {pending_is_held} and p.revision = h.revision
     returning p.revision
 ), unleased as (
     delete from {lease} as l
@@ -159,7 +167,8 @@ with done as materialized (
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
-    join {pending} as p on p.revision = d.revision
+    join {lease} as l on l.revision = d.revision
+    join {pending} as p on {pending_is_lease} and p.revision = d.revision
     for update of p skip locked
 ), written as (
     insert into {vector_table} ({side_keys}, {target})
@@ -174,7 +183,7 @@ with done as materialized (
 ), dequeued as (
     delete from {pending} as p
     using fresh as f
-    where p.revision = f.revision
+    where {pending_is_fresh} and p.revision = f.revision
     returning p.revision
 ), unleased as (
     delete from {lease} as l
@@ -186,15 +195,19 @@ select revision from dequeued;
 -- name: settle_vanished
 -- Rows that were deleted where no trigger saw it.
 with gone as (
-    select p.revision
+    select {pending_keys}, p.revision
     from unnest(%(revisions)s::bigint[]) as d (revision)
-    join {pending} as p on p.revision = d.revision
+    join {lease} as l on l.revision = d.revision
+    join {pending} as p on {pending_is_lease} and p.revision = d.revision
     where not exists (select from {source} as s where {source_is_pending})
       -- what row security hides is not deleted
       and not row_security_active({source_name})
     for update of p skip locked
 ), dequeued as (
-    delete from {pending} as p using gone as g where p.revision = g.revision returning p.revision
+    delete from {pending} as p
+    using gone as g
+    where {pending_is_gone} and p.revision = g.revision
+    returning p.revision
 )
 delete from {lease} as l using dequeued as q where l.revision = q.revision
 returning l.revision;
@@ -210,12 +223,16 @@ where l.revision = any (%(revisions)s)
 
 -- name: settle_failed
 with hopeless as (
-    select p.revision
-    from {pending} as p
-    where p.revision = %(revision)s
+    select {pending_keys}, p.revision
+    from {lease} as l
+    join {pending} as p on {pending_is_lease} and p.revision = l.revision
+    where l.revision = %(revision)s
     for update of p skip locked
 ), dequeued as (
-    delete from {pending} as p using hopeless as h where p.revision = h.revision returning p.revision
+    delete from {pending} as p
+    using hopeless as h
+    where {pending_is_held} and p.revision = h.revision
+    returning p.revision
 )
 update {lease} as l
 set failed_at = clock_timestamp(), worker = null, error_class = %(error_class)s, error = %(error)s
@@ -260,7 +277,7 @@ where l.worker is not null and l.failed_at is null
 -- Leases of rows that were deleted or edited meanwhile.
 delete from {lease} as l
 where l.failed_at is null and l.claimed_until <= clock_timestamp()
-  and not exists (select from {pending} as p where p.revision = l.revision);
+  and not exists (select from {pending} as p where {pending_is_lease} and p.revision = l.revision);
 
 -- name: forget_failures
 -- Failures of rows that are gone.

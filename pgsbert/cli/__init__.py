@@ -43,6 +43,8 @@ def main() -> None:
         if error.sqlstate is None and isinstance(error, psycopg.OperationalError):
             _fail(f"No connection to PostgreSQL: {str(error).strip()}", code=1)
         hint = error.diag.message_hint
+        if error.sqlstate in {"3F000", "42P01"} and "pgsbert" in str(error):
+            hint = 'run "pgsbert install" first'
         _fail(f"{error.diag.message_primary or error}{f' ({hint})' if hint else ''}", code=1)
 
 

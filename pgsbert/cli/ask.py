@@ -9,11 +9,9 @@ from typing import Annotated, Any, Optional
 import psycopg
 import typer
 from psycopg.rows import dict_row
-from rich.console import Console
-from rich.table import Table
 
 import pgsbert
-from pgsbert.cli.options import Dsn, Json
+from pgsbert.cli.options import Dsn, Json, show_table
 from pgsbert.database import connect
 from pgsbert.settings import database_dsn
 
@@ -31,10 +29,7 @@ def status(dsn: Dsn = None, as_json: Json = False) -> None:
         typer.echo(json.dumps(vectorizers, default=str))
         return
     columns = ("name", "source", "state", "rows", "pending", "failed", "oldest_pending", "rate", "workers", "reason")
-    table = Table(*columns)
-    for vectorizer in vectorizers:
-        table.add_row(*("" if vectorizer[column] is None else str(vectorizer[column]) for column in columns))
-    Console().print(table)
+    show_table(columns, ([vectorizer[column] for column in columns] for vectorizer in vectorizers))
 
 
 def embed(
@@ -70,10 +65,10 @@ def search(
     if as_json:
         typer.echo(json.dumps([asdict(hit) for hit in hits], default=str))
         return
-    table = Table("score", "distance", "row")
-    for hit in hits:
-        table.add_row(f"{hit.score:.4f}", f"{hit.distance:.4f}", json.dumps(hit.item, default=str, ensure_ascii=False))
-    Console().print(table)
+    show_table(
+        ("score", "distance", "row"),
+        ((f"{hit.score:.4f}", f"{hit.distance:.4f}", json.dumps(hit.item, ensure_ascii=False)) for hit in hits),
+    )
 
 
 def rerank(
@@ -93,10 +88,7 @@ def rerank(
     if as_json:
         typer.echo(json.dumps([asdict(document) for document in ranked]))
         return
-    table = Table("score", "document")
-    for document in ranked:
-        table.add_row(f"{document.score:.4f}", document.document)
-    Console().print(table)
+    show_table(("score", "document"), ((f"{document.score:.4f}", document.document) for document in ranked))
 
 
 def _rows(connection: psycopg.Connection[Any], query: Any) -> list[dict[str, Any]]:

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pgsbert import registry
-from pgsbert.cli.options import AllowFake, Dsn, Json
+from pgsbert.cli.options import AllowFake, Dsn, Json, show_table
 from pgsbert.database import connect
 from pgsbert.settings import database_dsn
 
@@ -44,7 +42,8 @@ def add(
     with connect(database_dsn(dsn)) as connection:
         registry.add(connection, found, default=default)
     size = f", {found.dimensions} dimensions" if found.dimensions else ""
-    typer.echo(f"{found.name} is registered: {found.kind}{size}, {found.max_tokens} tokens.")
+    tokens = f", {found.max_tokens} tokens" if found.max_tokens else ""
+    typer.echo(f"{found.name} is registered: {found.kind}{size}{tokens}.")
 
 
 @app.command("list")
@@ -55,23 +54,24 @@ def list_(dsn: Dsn = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(models, default=str))
         return
-    table = Table("name", "kind", "default", "dimensions", "tokens", "workers")
-    for model in models:
-        workers = ", ".join(f"{worker}: {state}" for worker, state in model["workers"].items())
-        default = "yes" if model["is_default"] else ""
-        table.add_row(
-            model["name"],
-            model["kind"],
-            default,
-            str(model["dimensions"] or ""),
-            str(model["max_tokens"] or ""),
-            workers,
-        )
-    Console().print(table)
+    show_table(
+        ("name", "kind", "default", "dimensions", "tokens", "workers"),
+        (
+            (
+                model["name"],
+                model["kind"],
+                "yes" if model["is_default"] else "",
+                model["dimensions"],
+                model["max_tokens"],
+                ", ".join(f"{worker}: {state}" for worker, state in model["workers"].items()),
+            )
+            for model in models
+        ),
+    )
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument()], dsn: Dsn = None) -> None:
+def remove(name: Annotated[str, typer.Argument(help="A registered model.")], dsn: Dsn = None) -> None:
     """Forget a model that no vectorizer uses."""
     with connect(database_dsn(dsn)) as connection:
         registry.remove(connection, name)

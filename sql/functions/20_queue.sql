@@ -291,7 +291,6 @@ begin
         'constraint pending_%1$s_pkey primary key (%3$s))',
         v.id, key_definition, keys
     );
-    execute format('create unique index pending_%1$s_revision on pgsbert.pending_%1$s (revision)', v.id);
     execute format('comment on table pgsbert.pending_%s is %L', v.id, 'Rows of ' || v.source::text || ' to embed');
     -- Workers only.
     execute format(

@@ -250,6 +250,38 @@ async def test_a_claim_does_not_wait_for_another_that_is_under_way(
         assert [change.text for change in await queue.claim(10)] == ["b"]
 
 
+async def test_a_row_edited_again_and_again_keeps_no_other_waiting(articles: Connection, open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    busy, *others = insert(articles, *(f"title {i}" for i in range(12)))
+    for round_ in range(8):
+        await queue.settle(outcomes(await queue.claim(2)))
+        articles.execute("update articles set title = %s where id = %s", [f"edit {round_}", busy])
+    # the busy row comes first by key, and is always queued
+    assert not rows(articles, "select id from articles where id = any(%s) and embedding is null", others)
+
+
+async def test_what_is_queued_during_a_pass_is_claimed_after_it(articles: Connection, open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    insert(articles, "a", "b", "c")
+    first = await queue.claim(2)
+    insert(articles, "d")
+    rest = [await queue.claim(2), await queue.claim(2)]
+    assert [len(first), *map(len, rest)] == [2, 1, 1]
+    assert await queue.claim(2) == []
+
+
+async def test_vectors_whose_lease_was_given_back_are_not_stored_and_nothing_is_lost(
+    articles: Connection, open_queue: OpenQueue
+) -> None:
+    queue = await open_queue()
+    insert(articles, "a")
+    changes = await queue.claim(10)
+    await queue.release()
+    assert await queue.settle(outcomes(changes)) == set()
+    await work_off(queue, articles)
+    assert list(right(articles).values()) == [True]
+
+
 async def test_a_lease_that_ran_out_is_claimed_by_another_and_the_late_settle_is_harmless(
     articles: Connection, open_queue: OpenQueue
 ) -> None:
@@ -585,7 +617,7 @@ async def test_a_claim_alone_never_fails_a_strict_writer_of_the_same_row(
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("claim_fresh", {"limit": 64}),
+        ("claim_fresh", {"limit": 64, "up_to": 2**62}),
         ("claim_again", {"limit": 64}),
         ("texts", {"revisions": list(range(20_001, 20_065))}),
         ("settle_column", {"revisions": list(range(20_001, 20_065)), "vectors": [None] * 64}),

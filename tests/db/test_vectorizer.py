@@ -268,7 +268,6 @@ def test_names_are_nothing_with(shared: PgConnection, names: tuple[str, str, str
         run("drop schema {schema} cascade")
 
 
-@pytest.mark.xfail(reason="psycopg takes a percent sign in a composed name for a placeholder")
 def test_names_may_hold_a_percent_sign(connection: PgConnection, database: Database) -> None:
     connection.execute('create table "100%" ("%s" int primary key, "%(limit)s" text)')
     connection.execute("insert into \"100%\" values (1, '5%')")
