@@ -204,6 +204,10 @@ class Queue:
             await self._settle_vanished(vanished)
         return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
 
+    async def wake_others(self) -> None:
+        """Notify the other workers: there is more than this one took."""
+        await self._connection.execute(statement("wake_others"))
+
     async def _last_revision(self) -> int:
         cursor = await self._connection.execute(statement("last_revision"))
         row = await cursor.fetchone()

@@ -26,6 +26,7 @@ class Request:
     model: str
     query: str | None
     texts: list[str]
+    prompt: str = ""  # what is registered to be put before a text to embed
 
 
 class Requests:

@@ -88,9 +88,9 @@ class Listener:
             await asyncio.sleep(wait.total_seconds())
 
 
-async def wait_for(event: asyncio.Event, longest: timedelta) -> None:
-    """Return when ``event`` is set or after ``longest``; the event is cleared."""
+async def wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Return when ``event`` is set or after ``seconds``; the event is cleared."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(longest.total_seconds()):
+        async with asyncio.timeout(seconds):
             await event.wait()
     event.clear()

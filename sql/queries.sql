@@ -370,7 +370,8 @@ where r.id in (
     limit 64
     for update skip locked
 )
-returning r.id, r.kind, r.model, r.query, r.texts;
+returning r.id, r.kind, r.model, r.query, r.texts,
+    coalesce((select m.query_prompt from pgsbert.model as m where m.name = r.model), '') as prompt;
 
 -- name: reopen_requests
 -- Questions that a worker took and died with: another may still answer in time.

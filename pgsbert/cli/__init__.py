@@ -49,7 +49,9 @@ def main() -> None:
 
 
 def _fail(message: object, *, code: int) -> None:
-    typer.echo(f"pgsbert: {message}", err=True)
+    # libpq explains itself in several lines
+    lines = (line.strip() for line in str(message).splitlines())
+    typer.echo(f"pgsbert: {' '.join(line for line in lines if line)}", err=True)
     sys.exit(code)
 
 

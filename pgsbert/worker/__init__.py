@@ -32,6 +32,7 @@ from pgsbert.worker.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from pgsbert.types import VectorizerId
     from pgsbert.worker.models import Load
 
 HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
@@ -135,7 +136,7 @@ class Worker:
             await self._run_together(
                 self._run_rows(rows, rows_connection, worker),
                 questions.run(),
-                self._beat(questions_connection, rows, questions, worker),
+                self._beat(questions_connection, rows, worker),
                 Listener(
                     connect,
                     {
@@ -201,14 +202,11 @@ class Worker:
         await connection.execute(statement("wake_others"))
         log("stopped", worker=worker)
 
-    async def _beat(
-        self, connection: psycopg.AsyncConnection[Any], rows: Rows, questions: Questions, worker: int
-    ) -> None:
-        seen: dict[int, int] = {}
+    async def _beat(self, connection: psycopg.AsyncConnection[Any], rows: Rows, worker: int) -> None:
+        seen: dict[VectorizerId, int] = {}
         while True:
-            rows.asked_at = questions.last_asked
             rates = {str(v): (count - seen.get(v, 0)) / HEARTBEAT_EVERY for v, count in rows.settled.items()}
-            seen = dict(rows.settled)  # type: ignore[arg-type]  # ids are ints
+            seen = rows.settled
             cursor = await connection.execute(
                 statement("heartbeat"),
                 {"worker": worker, "models": Jsonb(self._models.states), "rates": Jsonb(rates)},

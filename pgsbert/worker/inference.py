@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 QUESTION, ROWS = 0, 1  # the lower goes first
+LATELY = 5.0  # seconds
 
 
 class Inference:
@@ -25,10 +27,18 @@ class Inference:
     def __init__(self) -> None:
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None]]] = queue.PriorityQueue()
         self._order = itertools.count()
+        self._asked = -1e9
         threading.Thread(target=self._run, name="inference", daemon=True).start()
+
+    @property
+    def was_asked_lately(self) -> bool:
+        """Whether a question came in the last seconds: then the next may come soon, and should not wait for long."""
+        return time.monotonic() - self._asked < LATELY
 
     async def run(self, urgency: int, call: Callable[..., T], *arguments: Any) -> T:
         """Return what ``call(*arguments)`` returns in the thread, or raise what it raises."""
+        if urgency == QUESTION:
+            self._asked = time.monotonic()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +30,7 @@ class Models:
     def __init__(self, load: Load, inference: Inference) -> None:
         self._load = load
         self._inference = inference
+        self._loading = asyncio.Lock()
         self._loaded: dict[str, Encoder | Reranker] = {}
         self._failed: dict[str, tuple[float, PgsbertError]] = {}
 
@@ -38,18 +40,15 @@ class Models:
         present = dict.fromkeys(self._loaded, "present")
         return {**present, **{name: str(error) for name, (_, error) in self._failed.items()}}
 
-    def is_loaded(self, name: str) -> bool:
-        """Return whether the model is there."""
-        return name in self._loaded
-
-    def failure(self, name: str) -> PgsbertError | None:
-        """Return why the model cannot be used here, if it was tried."""
-        return self._failed[name][1] if name in self._failed else None
-
     async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
         """Return the model, loading it on first use; raises PgsbertError when this worker cannot."""
         if name in self._loaded:
             return self._loaded[name]
+        # rows and questions may want the same model at the same time
+        async with self._loading:
+            return self._loaded.get(name) or await self._load_anew(name, connection)
+
+    async def _load_anew(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
         if name in self._failed and time.monotonic() - self._failed[name][0] < TRY_AGAIN_AFTER:
             raise self._failed[name][1]
         registered = await registered_model(name, connection)

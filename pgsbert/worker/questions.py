@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pgsbert.types import Encoder, Reranker, Scores, Vectors
     from pgsbert.worker.models import Models
 
-POLL = timedelta(seconds=1)
+POLL = 1.0  # seconds
 REMEMBERED = 2048  # recent queries, of all models
 FORGET_EVERY = 30.0  # seconds
 
@@ -72,14 +71,12 @@ class Questions:
         self._asked = asked
         self._stop = stop
         self._recent = Recent()
-        self.last_asked = -1e9
 
     async def run(self) -> None:
         """Answer until stopped."""
         forgotten = time.monotonic()
         while not self._stop.is_set():
             while requests := await self._requests.claim():
-                self.last_asked = time.monotonic()
                 for (kind, model), group in groupby(sorted(requests, key=_kind), key=_kind):
                     await self._answer(kind, model, list(group))
             if time.monotonic() - forgotten > FORGET_EVERY:
@@ -104,7 +101,8 @@ class Questions:
     async def _embed(self, encoder: Encoder, requests: Sequence[Request]) -> None:
         """Encode what is new of all requests at once; if that fails, each request by itself."""
         try:
-            vectors = await self._vectors(encoder, [text for request in requests for text in request.texts])
+            texts = [request.prompt + text for request in requests for text in request.texts]
+            vectors = await self._vectors(encoder, texts)
         except Exception as error:  # whatever the model raises is the asker's to know
             if len(requests) == 1:
                 await self._report(requests[0], error)
@@ -122,8 +120,7 @@ class Questions:
         known = {text: self._recent.get(model.name, text) for text in texts}
         new = [text for text, vector in known.items() if vector is None]
         if new:
-            prompted = [model.query_prompt + text for text in new]
-            vectors = await self._inference.run(QUESTION, encoder.encode, prompted)
+            vectors = await self._inference.run(QUESTION, encoder.encode, new)
             if not np.isfinite(vectors).all():
                 raise FloatingPointError("the model returned NaN or infinity")
             known.update(zip(new, vectors, strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgsbert.queue import Queue
-    from pgsbert.types import Revision, VectorizerId
+    from pgsbert.types import Revision
 
 MAX_ATTEMPTS = 5
 PACE = Pace(size=64, least=1, most=1024, target=timedelta(milliseconds=50))
@@ -38,33 +37,27 @@ CATALOG_MOVED = (
 
 
 class Settler:
-    """Stores vectors and records failures, queue by queue."""
+    """Stores the vectors of one vectorizer and records its failures."""
 
     def __init__(self) -> None:
-        self._paces: dict[VectorizerId, Pace] = {}
-        self.settled: Counter[VectorizerId] = Counter()
-
-    def piece(self, queue: Queue) -> int:
-        """Return how many rows this queue settles at a time."""
-        return self._paces.get(queue.vectorizer.id, PACE).size
+        self.pace = PACE
+        self.settled = 0  # rows since the worker began
 
     async def settle(self, queue: Queue, done: Sequence[Embedded]) -> None:
         """Settle in pieces that hold row locks for about 50 ms."""
-        v = queue.vectorizer
         position = 0
         while position < len(done):
-            pace = self._paces.get(v.id, PACE)
-            piece = done[position : position + pace.size]
+            piece = done[position : position + self.pace.size]
             position += len(piece)
             started = time.monotonic()
             settled = await self._settle_piece(queue, piece)
             took = time.monotonic() - started
-            self._paces[v.id] = pace.after(rows=len(piece), took=timedelta(seconds=took))
-            self.settled[v.id] += len(settled)
+            self.pace = self.pace.after(rows=len(piece), took=timedelta(seconds=took))
+            self.settled += len(settled)
             left = [d.revision for d in piece if d.revision not in settled]
             if left:
                 await queue.defer(left)
-            log("settled", vectorizer=v.name, done=len(settled), deferred=len(left), seconds=took)
+            log("settled", vectorizer=queue.vectorizer.name, done=len(settled), deferred=len(left), seconds=took)
 
     async def _settle_piece(self, queue: Queue, piece: Sequence[Embedded]) -> set[Revision]:
         try:

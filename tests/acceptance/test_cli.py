@@ -53,9 +53,15 @@ def read(*arguments: str, **environment: str) -> Any:
 def notes(shared_database: Database) -> Iterator[Database]:
     """Give a database with a worker and the embedded table notes."""
     with run_worker(shared_database.dsn, encoder=FakeEncoder(8)), shared_database.connect() as connection:
-        connection.execute("update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'")
-        connection.execute("create table notes (id int primary key, body text, at timestamptz default now(), n numeric)")
-        connection.execute("insert into notes values (1, 'red [/apple] :smile:'), (2, 'red [b]car'), (3, 'blue ''sea''')")
+        connection.execute(
+            "update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'"
+        )
+        connection.execute(
+            "create table notes (id int primary key, body text, at timestamptz default now(), n numeric)"
+        )
+        connection.execute(
+            "insert into notes values (1, 'red [/apple] :smile:'), (2, 'red [b]car'), (3, 'blue ''sea''')"
+        )
         connection.execute("select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', index => 'none')")
         connection.execute("call pgsbert.wait_until_synced('notes')")
         yield shared_database
@@ -64,7 +70,11 @@ def notes(shared_database: Database) -> Iterator[Database]:
 def test_install_and_upgrade_say_the_version(empty_database: Database) -> None:
     refused = pgsbert("upgrade", "--dsn", empty_database.dsn)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    for command, said in (("install", "pgsbert is installed, schema version"), ("upgrade", "Schema is at"), ("install", "")):
+    for command, said in (
+        ("install", "pgsbert is installed, schema version"),
+        ("upgrade", "Schema is at"),
+        ("install", ""),
+    ):
         done = pgsbert(command, "--dsn", empty_database.dsn)
         assert (done.returncode, done.stderr) == (0, "")
         assert said in done.stdout
@@ -82,10 +92,16 @@ def test_status_is_a_table_and_json(notes: Database) -> None:
 def test_embed_prints_exact_numbers(notes: Database) -> None:
     texts = ["red apple", "naïve 🍎"]
     expected = FakeEncoder(8).encode(texts)
-    assert np.array_equal(np.array(read("embed", *texts, "--model", "fake-8", "--dsn", notes.dsn), dtype=np.float32), expected)
+    assert np.array_equal(
+        np.array(read("embed", *texts, "--model", "fake-8", "--dsn", notes.dsn), dtype=np.float32), expected
+    )
     lines = pgsbert("embed", *texts, "--model", "fake-8", "--dsn", notes.dsn).stdout.splitlines()
     assert np.array_equal(np.array([json.loads(line) for line in lines], dtype=np.float32), expected)
-    assert notes.execute("select array(select l::vector from unnest(%s::text[]) as l) = pgsbert.embed(%s::text[], 'fake-8')", lines, texts) == [True]
+    assert notes.execute(
+        "select array(select l::vector from unnest(%s::text[]) as l) = pgsbert.embed(%s::text[], 'fake-8')",
+        lines,
+        texts,
+    ) == [True]
 
 
 def test_search_prints_rows_with_exact_scores(notes: Database) -> None:
@@ -105,7 +121,10 @@ def test_rerank_prints_documents_best_first(notes: Database) -> None:
     ranked = read("rerank", "red apple", *documents, "--dsn", notes.dsn)
     own = FakeReranker().score("red apple", documents)
     assert ranked == [{"ordinal": i, "document": documents[i], "score": float(own[i])} for i in (1, 0)]
-    assert len(read("rerank", "red apple", *documents, "--top-k", "1", "--model", "fake-reranker", "--dsn", notes.dsn)) == 1
+    assert (
+        len(read("rerank", "red apple", *documents, "--top-k", "1", "--model", "fake-reranker", "--dsn", notes.dsn))
+        == 1
+    )
     assert "a [/b] sea" in pgsbert("rerank", "red apple", *documents, "--dsn", notes.dsn).stdout
 
 
@@ -121,7 +140,10 @@ def test_models_are_added_listed_and_removed(database: Database) -> None:
     database.execute("create table notes (id int primary key, body text)")
     database.execute("select pgsbert.create_vectorizer('notes', '{body}')")
     used = pgsbert("model", "remove", "fake-16", "--dsn", database.dsn)
-    assert (used.returncode, used.stderr) == (2, 'pgsbert: "fake-16" is used by: notes. Drop these vectorizers first.\n')
+    assert (used.returncode, used.stderr) == (
+        2,
+        'pgsbert: "fake-16" is used by: notes. Drop these vectorizers first.\n',
+    )
     database.execute("select pgsbert.drop_vectorizer('notes')")
     assert pgsbert("model", "remove", "fake-16", "--dsn", database.dsn).returncode == 0
     assert "fake-16" not in {model["name"] for model in read("model", "list", "--dsn", database.dsn)}
@@ -129,9 +151,14 @@ def test_models_are_added_listed_and_removed(database: Database) -> None:
 
 def test_the_database_is_found_by_environment(notes: Database) -> None:
     settings = psycopg.conninfo.conninfo_to_dict(notes.dsn)
-    libpq = {"PGHOST": settings["host"], "PGPORT": settings["port"], "PGUSER": settings["user"], "PGDATABASE": settings["dbname"]}
+    libpq = {
+        "PGHOST": settings["host"],
+        "PGPORT": settings["port"],
+        "PGUSER": settings["user"],
+        "PGDATABASE": settings["dbname"],
+    }
     for environment in ({"PGSBERT_DSN": notes.dsn}, libpq, {"PGSBERT_DSN": notes.dsn, "PGDATABASE": "postgres"}):
-        assert read("status", **environment)[0]["name"] == "notes"  # type: ignore[arg-type]  # all are texts
+        assert read("status", **environment)[0]["name"] == "notes"
     # --dsn goes before PGSBERT_DSN
     assert read("status", "--dsn", notes.dsn, PGSBERT_DSN="host=/nowhere")[0]["name"] == "notes"
 
@@ -167,9 +194,15 @@ def test_a_wrong_call_ends_with_two(notes: Database, arguments: list[str]) -> No
         (["search", "nothing", "query"], 'no vectorizer is called "nothing" (There are: notes.)'),
         (["search", "notes", ""], "the query is empty"),
         (["search", "notes", "query", "-k", "0"], "k and candidates must be at least 1"),
-        (["embed", "text", "--model", "nothing"], 'no model is registered as "nothing" (Register it: pgsbert model add nothing)'),
+        (
+            ["embed", "text", "--model", "nothing"],
+            'no model is registered as "nothing" (Register it: pgsbert model add nothing)',
+        ),
         (["embed", ""], "an empty text has no embedding"),
-        (["embed", "fake:raise", "--model", "fake-8"], 'the model "fake-8" failed: RuntimeError: fake:raise was in a text'),
+        (
+            ["embed", "fake:raise", "--model", "fake-8"],
+            'the model "fake-8" failed: RuntimeError: fake:raise was in a text',
+        ),
         (["rerank", "query", "text", "--model", "fake-8"], '"fake-8" is a bi-encoder'),
         (["model", "add", "fake-8"], "is a stand-in for tests"),
         (["model", "add", "/nowhere/at/all"], "was not found"),
@@ -184,10 +217,18 @@ def test_a_failure_ends_with_one_and_one_line(notes: Database, arguments: list[s
     assert done.stderr.count("\n") == 1
 
 
-def test_without_a_worker_or_without_pgsbert_the_next_step_is_said(database: Database, empty_database: Database) -> None:
+def test_without_a_worker_or_without_pgsbert_the_next_step_is_said(
+    database: Database, empty_database: Database
+) -> None:
     done = pgsbert("embed", "text", "--dsn", database.dsn)
     assert (done.returncode, done.stderr) == (1, "pgsbert: no worker has been seen: start one with pgsbert worker\n")
-    for command in (["status"], ["embed", "text"], ["search", "notes", "q"], ["rerank", "q", "text"], ["model", "list"]):
+    for command in (
+        ["status"],
+        ["embed", "text"],
+        ["search", "notes", "q"],
+        ["rerank", "q", "text"],
+        ["model", "list"],
+    ):
         done = pgsbert(*command, "--dsn", empty_database.dsn)
         assert done.returncode == 1
         assert 'run "pgsbert install" first' in done.stderr
@@ -198,7 +239,9 @@ def test_without_a_worker_or_without_pgsbert_the_next_step_is_said(database: Dat
 
 def test_an_unknown_model_without_network_is_an_answer_within_seconds(database: Database) -> None:
     started = time.monotonic()
-    done = pgsbert("model", "add", "unknown/name", "--dsn", database.dsn, HF_ENDPOINT="http://192.0.2.1", HF_HOME="/nonexistent")
+    done = pgsbert(
+        "model", "add", "unknown/name", "--dsn", database.dsn, HF_ENDPOINT="http://192.0.2.1", HF_HOME="/nonexistent"
+    )
     assert time.monotonic() - started < 12
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert 'Model "unknown/name" was not found.' in done.stderr
@@ -228,7 +271,9 @@ def test_a_cross_encoder_scores_as_by_itself(database: Database, tmp_path: Path)
     tokenizer.save_pretrained(folder)
     done = pgsbert("model", "add", str(folder), "--dsn", database.dsn)
     assert (done.returncode, done.stderr) == (0, "")
-    assert database.execute("select kind, is_default from pgsbert.model where name = %s", str(folder)) == [("cross-encoder", True)]
+    assert database.execute("select kind, is_default from pgsbert.model where name = %s", str(folder)) == [
+        ("cross-encoder", True)
+    ]
     with worker_process(database.dsn), database.connect() as connection:
         connection.execute("set pgsbert.timeout = '60s'")
         ranked = functions.rerank(connection, "reset a password", LINES)
@@ -237,7 +282,9 @@ def test_a_cross_encoder_scores_as_by_itself(database: Database, tmp_path: Path)
     assert all(one.score == pytest.approx(float(own[one.ordinal]), abs=1e-5) for one in ranked)
 
 
-def test_a_bi_encoder_folder_under_a_name_embeds_as_by_itself(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bi_encoder_folder_under_a_name_embeds_as_by_itself(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -250,7 +297,9 @@ def test_a_bi_encoder_folder_under_a_name_embeds_as_by_itself(database: Database
     BertModel(tiny_config(tokenizer)).save_pretrained(tmp_path / "plain")
     tokenizer.save_pretrained(tmp_path / "plain")
     module = Transformer(str(tmp_path / "plain"))
-    network = SentenceTransformer(modules=[module, Pooling(module.get_embedding_dimension())], prompts=PROMPTS, device="cpu")
+    network = SentenceTransformer(
+        modules=[module, Pooling(module.get_embedding_dimension())], prompts=PROMPTS, device="cpu"
+    )
     network.save_pretrained(str(folder), create_model_card=False)
     done = pgsbert("model", "add", str(folder), "--name", "tiny", "--default", "--dsn", database.dsn)
     assert (done.returncode, done.stderr) == (0, "")

@@ -39,7 +39,12 @@ CASES = [
     ("search", "pgsbert.search('notes', 'q', 0)", "PB007", K.format(0, 50)),
     ("search", "pgsbert.search('notes', 'q', 1, null)", "PB007", "rerank must be true or false, not NULL"),
     ("search", "pgsbert.search('notes', 'q', 1, true, 0)", "PB007", K.format(1, 0)),
-    ("search", "pgsbert.search('notes', 'fake:raise')", "PB009", 'the model "fake-8" failed: RuntimeError: fake:raise was in a text'),
+    (
+        "search",
+        "pgsbert.search('notes', 'fake:raise')",
+        "PB009",
+        'the model "fake-8" failed: RuntimeError: fake:raise was in a text',
+    ),
     ("similar_to", "pgsbert.similar_to('nothing', '{1}')", "PB006", NO_VECTORIZER),
     ("similar_to", "pgsbert.similar_to('notes', '{}')", "PB007", 'the key of "notes" has 1 column(s): id'),
     ("similar_to", "pgsbert.similar_to('notes', null)", "PB007", 'the key of "notes" has 1 column(s): id'),
@@ -50,14 +55,29 @@ CASES = [
     ("similarity", "pgsbert.similarity('', 'a', 'fake-8')", "PB007", EMPTY_TEXT),
     ("similarity", "pgsbert.similarity('a', '', 'fake-8')", "PB007", EMPTY_TEXT),
     ("similarity", "pgsbert.similarity('a', 'b', 'nothing')", "PB003", NO_MODEL),
-    ("similarity", "pgsbert.similarity('a', 'b', 'fake-reranker')", "PB004", '"fake-reranker" is a cross-encoder: to embed, a bi-encoder is needed'),
+    (
+        "similarity",
+        "pgsbert.similarity('a', 'b', 'fake-reranker')",
+        "PB004",
+        '"fake-reranker" is a cross-encoder: to embed, a bi-encoder is needed',
+    ),
     ("rerank", "pgsbert.rerank('', '{a}', 'fake-reranker')", "PB007", EMPTY_QUERY),
     ("rerank", "pgsbert.rerank('', '{}', 'fake-reranker')", "PB007", EMPTY_QUERY),
     ("rerank", "pgsbert.rerank('q', '{a}', 'fake-reranker', 0)", "PB007", "top_k must be at least 1, not 0"),
     ("rerank", "pgsbert.rerank('q', '{a}', 'fake-reranker', -3)", "PB007", "top_k must be at least 1, not -3"),
-    ("rerank", "pgsbert.rerank('q', '{a}', 'fake-8')", "PB004", '"fake-8" is a bi-encoder: to rerank, a cross-encoder is needed'),
+    (
+        "rerank",
+        "pgsbert.rerank('q', '{a}', 'fake-8')",
+        "PB004",
+        '"fake-8" is a bi-encoder: to rerank, a cross-encoder is needed',
+    ),
     ("rerank", "pgsbert.rerank('q', '{a}', 'nothing')", "PB003", NO_MODEL),
-    ("rerank", "pgsbert.rerank('q', '{a}')", "PB005", "no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2"),
+    (
+        "rerank",
+        "pgsbert.rerank('q', '{a}')",
+        "PB005",
+        "no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2",
+    ),
     ("embed_for", "pgsbert.embed_for('nothing', 'a')", "PB006", NO_VECTORIZER),
     ("embed_for", "pgsbert.embed_for('nothing', null)", "PB006", NO_VECTORIZER),
     ("embed_for", "pgsbert.embed_for('notes', '')", "PB007", EMPTY_TEXT),
@@ -65,10 +85,20 @@ CASES = [
     ("grant_usage", "pgsbert.grant_usage(null)", "PB007", 'role "NULL" does not exist'),
     ("grant_usage", "pgsbert.grant_usage('postgres', 'king')", "PB007", "level => 'king' is not known"),
     ("grant_usage", "pgsbert.grant_usage('postgres', null)", "PB007", "level => NULL is not known"),
-    ("grant_usage", "pgsbert.grant_usage('pgsbert_worker')", "PB007", 'role "pgsbert_worker" has its rights from the installation'),
+    (
+        "grant_usage",
+        "pgsbert.grant_usage('pgsbert_worker')",
+        "PB007",
+        'role "pgsbert_worker" has its rights from the installation',
+    ),
     ("revoke_usage", "pgsbert.revoke_usage('nobody here')", "PB007", 'role "nobody here" does not exist'),
     ("revoke_usage", "pgsbert.revoke_usage(null)", "PB007", 'role "NULL" does not exist'),
-    ("revoke_usage", "pgsbert.revoke_usage('pgsbert_gateway')", "PB007", 'role "pgsbert_gateway" has its rights from the installation'),
+    (
+        "revoke_usage",
+        "pgsbert.revoke_usage('pgsbert_gateway')",
+        "PB007",
+        'role "pgsbert_gateway" has its rights from the installation',
+    ),
     ("retry_failures", "pgsbert.retry_failures('nothing')", "PB006", NO_VECTORIZER),
     ("discard_failures", "pgsbert.discard_failures('nothing')", "PB006", NO_VECTORIZER),
 ]
@@ -86,16 +116,25 @@ def notes(shared_database: Database) -> Iterator[PgConnection]:
 
 
 @pytest.mark.parametrize(("function", "call", "sqlstate", "message"), CASES, ids=[f"{c[0]}: {c[1]}" for c in CASES])
-def test_a_bad_call_says_what_is_wrong(notes: PgConnection, function: str, call: str, sqlstate: str, message: str) -> None:
+def test_a_bad_call_says_what_is_wrong(
+    notes: PgConnection, function: str, call: str, sqlstate: str, message: str
+) -> None:
     with pytest.raises(psycopg.Error) as raised:
         notes.execute(f"select * from {call}")
     assert (raised.value.sqlstate, raised.value.diag.message_primary) == (sqlstate, message)
 
 
-@pytest.mark.parametrize("query", ["🍎" * 100, "x" * 2**20, "it's \\ $$ {a} %s %I", " ", "\n"], ids=["emoji", "1 MB", "quotes", "space", "line"])
+@pytest.mark.parametrize(
+    "query",
+    ["🍎" * 100, "x" * 2**20, "it's \\ $$ {a} %s %I", " ", "\n"],
+    ids=["emoji", "1 MB", "quotes", "space", "line"],
+)
 def test_any_text_that_is_not_empty_is_a_query(notes: PgConnection, query: str) -> None:
     assert rows(notes, "select count(*) from notes_search(%s)", query) == [2]
     assert rows(notes, "select count(*) from pgsbert.search('notes', %s)", query) == [2]
-    assert rows(notes, "select pgsbert.embed_for('notes', %s) is not null, pgsbert.similarity(%s, 'a', 'fake-8') between -1 and 1", query, query) == [
-        (True, True)
-    ]
+    assert rows(
+        notes,
+        "select pgsbert.embed_for('notes', %s) is not null, pgsbert.similarity(%s, 'a', 'fake-8') between -1 and 1",
+        query,
+        query,
+    ) == [(True, True)]

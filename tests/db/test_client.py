@@ -32,7 +32,9 @@ Call = Any  # call(function, *arguments, **options) on one connection
 def notes(shared_database: Database) -> Iterator[Database]:
     """Give a database with a worker and the embedded table notes."""
     with run_worker(shared_database.dsn, encoder=FakeEncoder(8)), shared_database.connect() as connection:
-        connection.execute("update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'")
+        connection.execute(
+            "update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'"
+        )
         connection.execute("create table notes (id int primary key, body text)")
         connection.execute("insert into notes values (1, 'red apple'), (2, 'red car'), (3, 'blue sea')")
         pgsbert.create_vectorizer(connection, "public.notes", ["body"], model="fake-8", index="none")
@@ -181,7 +183,8 @@ async def test_an_operation_is_part_of_the_callers_transaction(notes: Database) 
 
 def test_importing_pgsbert_loads_no_model_library() -> None:
     script = (
-        "import sys, pgsbert, pgsbert.cli; heavy = {'torch', 'transformers', 'onnxruntime', 'sentence_transformers', 'tokenizers'};"
+        "import sys, pgsbert, pgsbert.cli;"
+        " heavy = {'torch', 'transformers', 'onnxruntime', 'sentence_transformers', 'tokenizers'};"
         " print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -22,7 +22,9 @@ PgConnection = psycopg.Connection[Any]
 def asking(shared_database: Database) -> Iterator[PgConnection]:
     """Give a connection to a database with a worker and fake-reranker as the default."""
     with run_worker(shared_database.dsn), shared_database.connect() as connection:
-        connection.execute("update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'")
+        connection.execute(
+            "update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'"
+        )
         yield connection
 
 
@@ -56,7 +58,10 @@ def test_without_a_query_or_documents_there_is_nothing(asking: PgConnection, cal
 @pytest.mark.parametrize(("top_k", "count"), [(1, 1), (2, 2), (3, 3), (99, 3), (None, 3)])
 def test_top_k_takes_the_best(asking: PgConnection, top_k: int | None, count: int) -> None:
     every = rows(asking, "select document from pgsbert.rerank('red apple', '{sea,red apple,red}')")
-    assert rows(asking, "select document from pgsbert.rerank('red apple', '{sea,red apple,red}', top_k => %s)", top_k) == every[:count]
+    assert (
+        rows(asking, "select document from pgsbert.rerank('red apple', '{sea,red apple,red}', top_k => %s)", top_k)
+        == every[:count]
+    )
 
 
 def test_two_hundred_documents_in_one_call(asking: PgConnection) -> None:
@@ -68,19 +73,27 @@ def test_two_hundred_documents_in_one_call(asking: PgConnection) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["🍎 red", "x" * 2**20, "it's \\ a 'quote' $$", "", "{1,2}", "line\nbreak\ttab", 'NULL', '"'], ids=lambda d: repr(d)[:12]
+    "document",
+    ["🍎 red", "x" * 2**20, "it's \\ a 'quote' $$", "", "{1,2}", "line\nbreak\ttab", "NULL", '"'],
+    ids=lambda d: repr(d)[:12],
 )
 def test_any_text_can_be_scored(asking: PgConnection, document: str) -> None:
-    ((ordinal, same, score),) = rows(asking, "select ordinal, document, score from pgsbert.rerank('🍎 it''s', %s)", [document])
+    ((ordinal, same, score),) = rows(
+        asking, "select ordinal, document, score from pgsbert.rerank('🍎 it''s', %s)", [document]
+    )
     assert (ordinal, same, score) == (1, document, scores("🍎 it's", [document])[0])
 
 
 @pytest.mark.parametrize("document", ["fake:raise", "fine fake:raise"])
 def test_a_model_that_raises_is_an_error_with_its_words(asking: PgConnection, document: str) -> None:
-    with pytest.raises(psycopg.Error, match='the model "fake-reranker" failed: RuntimeError: fake:raise was in a text') as raised:
+    with pytest.raises(
+        psycopg.Error, match='the model "fake-reranker" failed: RuntimeError: fake:raise was in a text'
+    ) as raised:
         asking.execute("select * from pgsbert.rerank('red', %s)", [["fine", document]])
     assert raised.value.sqlstate == "PB009"
-    assert rows(asking, "select document from pgsbert.rerank('red', '{red}')") == ["red"]  # and the next question is answered
+    assert rows(asking, "select document from pgsbert.rerank('red', '{red}')") == [
+        "red"
+    ]  # and the next question is answered
 
 
 def test_rerank_works_in_a_read_only_repeatable_read_transaction(asking: PgConnection) -> None:

@@ -46,7 +46,7 @@ def quoted(name: str) -> str:
 def state(connection: PgConnection, query: str) -> str | None:
     """Return the SQLSTATE that a statement ends with, None if it succeeds."""
     try:
-        connection.execute(query)  # type: ignore[arg-type]  # a test's own SQL
+        connection.execute(query)
     except psycopg.Error as error:
         return error.sqlstate
     return None
@@ -56,7 +56,9 @@ def state(connection: PgConnection, query: str) -> str | None:
 def docs(request: pytest.FixtureRequest, database: Database) -> Iterator[PgConnection]:
     """Give docs (id, tenant, body) with 40 embedded rows, of two tenants, and a running worker."""
     with run_worker(database.dsn, encoder=FakeEncoder(8)), database.connect() as connection:
-        connection.execute("update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'")
+        connection.execute(
+            "update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'"
+        )
         connection.execute("create table docs (id int primary key, tenant text, body text)")
         connection.execute("insert into docs select i, 'tenant' || i % 2, 'word' || i from generate_series(1, 40) as i")
         connection.execute("grant create on schema public to public")
@@ -104,7 +106,9 @@ STEERS = (
 )
 
 
-def test_a_role_without_a_grant_may_do_nothing(docs: PgConnection, database: Database, make_role: Callable[..., str]) -> None:
+def test_a_role_without_a_grant_may_do_nothing(
+    docs: PgConnection, database: Database, make_role: Callable[..., str]
+) -> None:
     role = make_role()
     grant_select(docs, role)
     with database.connect(user=role) as connection:
@@ -123,7 +127,10 @@ def test_a_reader_may_search_ask_and_look_and_no_more(
         assert {query: state(connection, query) for query in (*READS, *ASKS)} == dict.fromkeys((*READS, *ASKS))
         assert rows(connection, "select count(*) from docs_search('word7', 3)") == [3]
         assert {state(connection, query) for query in STEERS} == {"42501"}
-        for relation in rows(docs, "select oid::regclass::text from pg_class where relnamespace = 'pgsbert'::regnamespace and relkind = 'r'"):
+        for relation in rows(
+            docs,
+            "select oid::regclass::text from pg_class where relnamespace = 'pgsbert'::regnamespace and relkind = 'r'",
+        ):
             assert state(connection, f"select * from {relation}") == "42501", relation
             assert state(connection, f"delete from {relation}") == "42501", relation
         for query in ("pgsbert.put('embed', 'fake-8', null, '{x}', '1s')", "pgsbert.await(gen_random_uuid(), '1 ms')",
@@ -137,7 +144,9 @@ def test_failures_are_shown_to_those_who_may_read_the_table(
     role = make_role()
     docs.execute("select pgsbert.grant_usage(%s)", [role])
     (number,) = rows(docs, "select id from pgsbert.vectorizer")
-    docs.execute(f"insert into pgsbert.lease_{number} (k1, revision, claimed_until, failed_at) values (1, 0, now(), now())")
+    docs.execute(
+        f"insert into pgsbert.lease_{number} (k1, revision, claimed_until, failed_at) values (1, 0, now(), now())"
+    )
     with database.connect(user=role) as connection:
         assert rows(connection, "select count(*) from pgsbert.failures") == [0]
         docs.execute(f"grant select on docs to {quoted(role)}")
@@ -165,12 +174,16 @@ def test_an_operator_makes_and_steers_vectorizers_of_its_own_tables(
             for verb in ("pause_vectorizer", "resume_vectorizer", "refresh", "retry_failures", "discard_failures"):
                 connection.execute(f"select pgsbert.{verb}('mine')")
             connection.execute("select pgsbert.drop_vectorizer('mine', drop_vectors => true)")
-            assert rows(connection, "select to_regclass('mine_embedding'), to_regclass('mine_neighbors')") == [(None, None)]
+            assert rows(connection, "select to_regclass('mine_embedding'), to_regclass('mine_neighbors')") == [
+                (None, None)
+            ]
             connection.execute("drop table mine")
 
 
 @pytest.mark.parametrize("level", ["reader", "operator"])
-def test_revoke_takes_all_back(docs: PgConnection, database: Database, make_role: Callable[..., str], level: str) -> None:
+def test_revoke_takes_all_back(
+    docs: PgConnection, database: Database, make_role: Callable[..., str], level: str
+) -> None:
     role = make_role()
     grant_select(docs, role)
     docs.execute("select pgsbert.grant_usage(%s, %s)", [role, level])
@@ -188,12 +201,22 @@ def test_an_upgrade_gives_readers_and_operators_what_is_new(
     docs.execute("select pgsbert.grant_usage(%s)", [reader])
     docs.execute("select pgsbert.grant_usage(%s, 'operator')", [operator])
     # as if both functions had come with this version
-    docs.execute(f"revoke all on function pgsbert.similar_to(text, text[], int), pgsbert.refresh(text) from {quoted(reader)}, {quoted(operator)}")
+    docs.execute(
+        "revoke all on function pgsbert.similar_to(text, text[], int), pgsbert.refresh(text)"
+        f" from {quoted(reader)}, {quoted(operator)}"
+    )
     from pgsbert import schema
 
     schema.upgrade(database.dsn)
-    may = "select has_function_privilege(%s, 'pgsbert.similar_to(text, text[], int)', 'execute'), has_function_privilege(%s, 'pgsbert.refresh(text)', 'execute')"
-    assert [rows(docs, may, role, role) for role in (reader, operator, stranger)] == [[(True, False)], [(True, True)], [(False, False)]]
+    may = (
+        "select has_function_privilege(%s, 'pgsbert.similar_to(text, text[], int)', 'execute'),"
+        " has_function_privilege(%s, 'pgsbert.refresh(text)', 'execute')"
+    )
+    assert [rows(docs, may, role, role) for role in (reader, operator, stranger)] == [
+        [(True, False)],
+        [(True, True)],
+        [(False, False)],
+    ]
 
 
 @pytest.mark.parametrize("secured", ["before", "after"])
@@ -209,12 +232,16 @@ def test_row_security_holds_in_every_search(
         connection.execute(f"grant select on docs to {quoted(tenant)}")
         connection.execute("select pgsbert.grant_usage(%s)", [tenant])
     connection.execute(
-        "insert into docs select i, (%s::text[])[1 + (i %% 20 = 0)::int], 'word' || i from generate_series(1, 600) as i", [tenants]
+        "insert into docs select i, (%s::text[])[1 + (i %% 20 = 0)::int], 'word' || i"
+        " from generate_series(1, 600) as i",
+        [tenants],
     )
     if secured == "before":
         connection.execute(security)
     with run_worker(database.dsn, encoder=FakeEncoder(8)):
-        connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage])
+        connection.execute(
+            "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage]
+        )
         connection.execute("call pgsbert.wait_until_synced('docs')")
         if secured == "after":
             connection.execute(security)
@@ -236,7 +263,9 @@ def test_row_security_holds_in_every_search(
                 assert rows(user, f"select * from docs_neighbors where id = {other}") == []
                 if storage == "table":
                     assert rows(user, "select count(*) from docs_embedding where id = %s", other) == [0]
-                    assert rows(user, "select (select count(*) from docs_embedding) = (select count(*) from docs)") == [True]
+                    assert rows(user, "select (select count(*) from docs_embedding) = (select count(*) from docs)") == [
+                        True
+                    ]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -245,7 +274,9 @@ def test_what_row_security_hides_from_the_worker_is_not_taken_for_deleted(
 ) -> None:
     role = make_role("in role pgsbert_worker")
     connection.execute("create table docs (id int primary key, body text)")
-    connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage])
+    connection.execute(
+        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage]
+    )
     connection.execute("alter table docs enable row level security")
     vectors = "docs" if storage == "column" else "docs_embedding"
     with run_worker(psycopg.conninfo.make_conninfo(database.dsn, user=role), encoder=FakeEncoder(8)):
@@ -255,7 +286,9 @@ def test_what_row_security_hides_from_the_worker_is_not_taken_for_deleted(
         assert rows(connection, "select pending from pgsbert.status") == [1]
         connection.execute(f"alter role {quoted(role)} bypassrls")
         wait_until(lambda: rows(connection, f"select count(embedding) from {vectors}") == [1])
-        wait_until(lambda: rows(connection, "select state, reason, pending from pgsbert.status") == [("active", None, 0)])
+        wait_until(
+            lambda: rows(connection, "select state, reason, pending from pgsbert.status") == [("active", None, 0)]
+        )
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -268,7 +301,9 @@ async def test_row_security_that_came_after_the_claim_loses_no_row(
 
     role = make_role("in role pgsbert_worker")
     connection.execute("create table docs (id int primary key, body text)")
-    connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage])
+    connection.execute(
+        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage]
+    )
     connection.execute("insert into docs values (1, 'one')")
     dsn = psycopg.conninfo.make_conninfo(database.dsn, user=role)
     async with await connect_async(dsn, application_name="test", options=ROWS_OPTIONS) as worker:

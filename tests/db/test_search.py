@@ -14,11 +14,12 @@ from tests.support import rows, run_worker, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support import Database, RunningWorker
+    from tests.support import Database
 
 PgConnection = psycopg.Connection[Any]
 
 STORAGES = ("column", "table")
+
 
 def synced(connection: PgConnection, *names: str) -> None:
     for name in names:
@@ -30,7 +31,8 @@ def index_scans(connection: PgConnection, table: str) -> int:
     connection.execute("select 1")
     (scans,) = rows(
         connection,
-        "select coalesce(sum(s.idx_scan), 0)::int from pg_stat_user_indexes as s join pg_class as c on c.oid = s.indexrelid"
+        "select coalesce(sum(s.idx_scan), 0)::int"
+        " from pg_stat_user_indexes as s join pg_class as c on c.oid = s.indexrelid"
         " join pg_am as a on a.oid = c.relam where a.amname = 'hnsw' and s.relid = to_regclass(%s)",
         table,
     )
@@ -43,17 +45,21 @@ def settings(connection: PgConnection) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def big(shared_database: Database) -> Iterator[PgConnection]:
-    """Give docs of 3000 rows with their vectors: by `docs` in a column, by `side` in a table, both with an HNSW index."""
+    """Give docs of 3000 rows: vectors by `docs` in a column, by `side` in a table, both with an HNSW index."""
     with run_worker(shared_database.dsn, encoder=FakeEncoder(8)), shared_database.connect() as connection:
-        connection.execute("update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'")
+        connection.execute(
+            "update pgsbert.model set is_default = (name = 'fake-reranker') where kind = 'cross-encoder'"
+        )
         connection.execute("create table docs (id int primary key, title text, body text, half int)")
         connection.execute(
-            "insert into docs select i, 'title ' || i, 'word' || i % 97 || ' word' || i % 89 || ' apple' || i % 7, i % 2"
+            "insert into docs"
+            " select i, 'title ' || i, 'word' || i % 97 || ' word' || i % 89 || ' apple' || i % 7, i % 2"
             " from generate_series(1, 3000) as i"
         )
         for name, storage in (("docs", "column"), ("side", "table")):
             connection.execute(
-                "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', name => %s, storage => %s, index => 'none')",
+                "select pgsbert.create_vectorizer('docs', '{body}',"
+                " model => 'fake-8', name => %s, storage => %s, index => 'none')",
                 [name, storage],
             )
         synced(connection, "docs", "side")
@@ -123,7 +129,9 @@ def test_the_settings_are_as_before_after_a_search_that_failed(one: tuple[PgConn
     assert settings(connection) == before
 
 
-@pytest.mark.parametrize("mode", ["read only", "isolation level repeatable read", "isolation level serializable read only"])
+@pytest.mark.parametrize(
+    "mode", ["read only", "isolation level repeatable read", "isolation level serializable read only"]
+)
 def test_a_search_works_in_every_kind_of_transaction(one: tuple[PgConnection, str, str], mode: str) -> None:
     connection, name, _ = one
     with connection.transaction():
@@ -135,12 +143,15 @@ def test_a_search_works_in_every_kind_of_transaction(one: tuple[PgConnection, st
 
 def test_hits_can_be_filtered_joined_and_opened(one: tuple[PgConnection, str, str]) -> None:
     connection, name, _ = one
-    assert rows(
-        connection,
-        f"select (hit.item).title = d.title and (hit.item).half = 1 and hit.item = d"
-        f" from {name}_search('word3 word3', k => 50) as hit join docs as d on d.id = (hit.item).id"
-        " where (hit.item).half = 1 limit 5",
-    ) == [True] * 5
+    assert (
+        rows(
+            connection,
+            f"select (hit.item).title = d.title and (hit.item).half = 1 and hit.item = d"
+            f" from {name}_search('word3 word3', k => 50) as hit join docs as d on d.id = (hit.item).id"
+            " where (hit.item).half = 1 limit 5",
+        )
+        == [True] * 5
+    )
 
 
 def test_rerank_orders_the_candidates_by_the_cross_encoder(one: tuple[PgConnection, str, str]) -> None:
@@ -149,7 +160,8 @@ def test_rerank_orders_the_candidates_by_the_cross_encoder(one: tuple[PgConnecti
         taken = max(candidates, k)
         expected = rows(
             connection,
-            f"with c as materialized (select hit.*, row_number() over () as n from {name}_search('word3 apple2', k => %s) as hit)"
+            "with c as materialized (select hit.*, row_number() over () as n"
+            f" from {name}_search('word3 apple2', k => %s) as hit)"
             " select (c.item).id, c.distance, r.score from c join pgsbert.rerank('word3 apple2',"
             " array(select (item).body from c order by n)) as r on r.ordinal = c.n order by r.score desc, c.n limit %s",
             taken,
@@ -157,14 +169,17 @@ def test_rerank_orders_the_candidates_by_the_cross_encoder(one: tuple[PgConnecti
         )
         found = rows(
             connection,
-            f"select (item).id, distance, score from {name}_search('word3 apple2', k => %s, rerank => true, candidates => %s)",
+            "select (item).id, distance, score"
+            f" from {name}_search('word3 apple2', k => %s, rerank => true, candidates => %s)",
             k,
             candidates,
         )
         assert [score for *_, score in found] == [score for *_, score in expected]
         assert len(found) == k
         assert {key for key, *_ in found} == {key for key, *_ in expected}
-        by_name = rows(connection, "select score from pgsbert.search(%s, 'word3 apple2', %s, true, %s)", name, k, candidates)
+        by_name = rows(
+            connection, "select score from pgsbert.search(%s, 'word3 apple2', %s, true, %s)", name, k, candidates
+        )
         assert by_name == [score for *_, score in found]
 
 
@@ -172,7 +187,9 @@ def test_rerank_orders_the_candidates_by_the_cross_encoder(one: tuple[PgConnecti
 def test_rerank_without_a_reranker_says_what_to_run(connection: PgConnection, storage: str) -> None:
     connection.execute("delete from pgsbert.model where kind = 'cross-encoder'")
     connection.execute("create table docs (id int primary key, body text)")
-    connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage])
+    connection.execute(
+        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage]
+    )
     for query in (
         "select * from docs_search('a question', rerank => true)",
         "select * from pgsbert.search('docs', 'a question', rerank => true)",
@@ -196,7 +213,8 @@ def test_neighbors_are_the_ten_nearest_others_by_the_index(one: tuple[PgConnecti
     assert all(key == 42 and neighbor != 42 for key, neighbor, _ in found)
     true = rows(
         connection,
-        "select d.embedding <=> o.embedding from docs as d, docs as o where o.id = 42 and d.id <> 42 order by 1 limit 10",
+        "select d.embedding <=> o.embedding from docs as d, docs as o"
+        " where o.id = 42 and d.id <> 42 order by 1 limit 10",
     )
     assert sorted(distance for *_, distance in found) == pytest.approx(true)
 
@@ -208,7 +226,8 @@ def test_similar_rows_are_nearest_first_without_the_row_itself(one: tuple[PgConn
     assert index_scans(connection, table) == before + 1
     true = rows(
         connection,
-        "select d.embedding <=> o.embedding from docs as d, docs as o where o.id = 42 and d.id <> 42 order by 1 limit 12",
+        "select d.embedding <=> o.embedding from docs as d, docs as o"
+        " where o.id = 42 and d.id <> 42 order by 1 limit 12",
     )
     assert [distance for _, distance, _ in found] == pytest.approx(true)
     assert all(score == 1 - distance for _, distance, score in found)
@@ -220,7 +239,9 @@ def test_a_row_without_a_vector_and_a_row_that_is_not_there_are_near_to_nothing(
     connection: PgConnection, storage: str
 ) -> None:
     connection.execute("create table docs (id int primary key, body text)")
-    connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage])
+    connection.execute(
+        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => %s)", [storage]
+    )
     connection.execute("insert into docs values (1, 'one'), (2, 'two'), (3, null)")
     with run_worker(connection.info.dsn, encoder=FakeEncoder(8)):
         synced(connection, "docs")
@@ -253,7 +274,10 @@ def test_similarity_is_the_cosine_and_null_for_null(big: PgConnection) -> None:
 def test_embed_for_embeds_by_the_vectorizers_model(one: tuple[PgConnection, str, str]) -> None:
     connection, name, _ = one
     assert rows(
-        connection, "select pgsbert.embed_for(%s, 'word3') = pgsbert.embed('word3', 'fake-8'), pgsbert.embed_for(%s, null)", name, name
+        connection,
+        "select pgsbert.embed_for(%s, 'word3') = pgsbert.embed('word3', 'fake-8'), pgsbert.embed_for(%s, null)",
+        name,
+        name,
     ) == [(True, None)]
 
 
@@ -264,7 +288,9 @@ def small(request: pytest.FixtureRequest, database: Database) -> Iterator[tuple[
         connection.execute("create schema home")
         connection.execute("set search_path = home, public")
         connection.execute("create table notes (id int primary key, body text, extra text)")
-        connection.execute("insert into notes values (1, 'red apple'), (2, 'green apple'), (3, 'blue sea'), (4, 'deep blue')")
+        connection.execute(
+            "insert into notes values (1, 'red apple'), (2, 'green apple'), (3, 'blue sea'), (4, 'deep blue')"
+        )
         connection.execute(
             "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s, index => 'none')",
             [request.param],
@@ -276,25 +302,27 @@ def small(request: pytest.FixtureRequest, database: Database) -> Iterator[tuple[
 def assert_finds(connection: PgConnection, schema: str = "home", key: str = "id") -> None:
     """Check that a search, similar_to and neighbors find what they should, and new rows are embedded."""
     where = sql.Identifier(schema)
-    found = connection.execute(sql.SQL("select to_jsonb(item) from {}.notes_search('red apple')").format(where)).fetchall()
+    found = connection.execute(
+        sql.SQL("select to_jsonb(item) from {}.notes_search('red apple')").format(where)
+    ).fetchall()
     assert len(found) == 5
     assert found[0][0][key] == 1
     assert rows(connection, "select item ->> %s from pgsbert.search('notes', 'red apple', 1)", key) == ["1"]
     assert rows(connection, "select item ->> %s from pgsbert.similar_to('notes', '{1}', 1)", key) == ["5"]
     view = connection.execute(sql.SQL("select * from {}.notes_neighbors").format(where)).fetchall()
-    assert [row[1] for row in view if row[0] == 1][0] == 5
+    assert next(row[1] for row in view if row[0] == 1) == 5
 
 
 @pytest.mark.parametrize(
     ("changes", "schema", "key"),
     [
         ("alter table notes rename to letters", "home", "id"),
-        ("alter table notes rename body to \"the Body\"", "home", "id"),
-        ("alter table notes rename id to \"Id\"\"\"", "home", "Id\""),
+        ('alter table notes rename body to "the Body"', "home", "id"),
+        ('alter table notes rename id to "Id"""', "home", 'Id"'),
         ("alter table {vectors} rename embedding to vec", "home", "id"),
-        ("create schema \"Far away\"; alter table notes set schema \"Far away\"", "home", "id"),
-        ("alter schema home rename to \"Old one\"", "Old one", "id"),
-        ("alter table {vectors} rename to \"new Home\"", "home", "id"),
+        ('create schema "Far away"; alter table notes set schema "Far away"', "home", "id"),
+        ('alter schema home rename to "Old one"', "Old one", "id"),
+        ('alter table {vectors} rename to "new Home"', "home", "id"),
         ("alter table notes add more int default 7, drop extra", "home", "id"),
         ("alter table notes rename extra to other", "home", "id"),
     ],
@@ -321,34 +349,63 @@ def test_searches_stay_right_after(small: tuple[PgConnection, str], changes: str
 def test_what_is_not_ours_is_never_replaced(connection: PgConnection, storage: str, theirs: str) -> None:
     connection.execute("create table notes (id int primary key, body text)")
     connection.execute(theirs)
-    before = rows(connection, "select oid from pg_class union all select oid from pg_proc union all select oid from pg_trigger")
+    before = rows(
+        connection, "select oid from pg_class union all select oid from pg_proc union all select oid from pg_trigger"
+    )
     with pytest.raises(psycopg.Error, match="exists and is not this vectorizer's") as raised:
-        connection.execute("select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage])
+        connection.execute(
+            "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage]
+        )
     assert raised.value.sqlstate == "PB007"
-    after = rows(connection, "select oid from pg_class union all select oid from pg_proc union all select oid from pg_trigger")
+    after = rows(
+        connection, "select oid from pg_class union all select oid from pg_proc union all select oid from pg_trigger"
+    )
     assert sorted(after) == sorted(before)
     assert rows(connection, "select count(*) from pgsbert.vectorizer") == [0]
-    assert rows(connection, "select attname::text from pg_attribute where attrelid = 'notes'::regclass and attnum > 0") == ["id", "body"]
+    assert rows(
+        connection, "select attname::text from pg_attribute where attrelid = 'notes'::regclass and attnum > 0"
+    ) == ["id", "body"]
 
 
 def test_dropping_a_vectorizer_leaves_what_others_made(connection: PgConnection) -> None:
     connection.execute("create table notes (id int primary key, body text)")
     for name in ("a_c", "abc", "a%"):
         connection.execute(
-            "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', name => %s, target => %s)", [name, "v" + name]
+            "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', name => %s, target => %s)",
+            [name, "v" + name],
         )
     (number,) = rows(connection, "select id from pgsbert.vectorizer where name = 'a_c'")
-    connection.execute(f"create function mine() returns text language sql as $$ select pgsbert.search_sql({number}, 'row', false) $$")
+    connection.execute(
+        f"create function mine() returns text language sql as $$ select pgsbert.search_sql({number}, 'row', false) $$"
+    )
     for name in ("a_c", "a%"):
         connection.execute("select pgsbert.drop_vectorizer(%s)", [name])
-    assert rows(connection, "select relname::text from pg_class where relkind = 'v' and relnamespace = 'public'::regnamespace") == ["abc_neighbors"]
+    assert rows(
+        connection, "select relname::text from pg_class where relkind = 'v' and relnamespace = 'public'::regnamespace"
+    ) == ["abc_neighbors"]
     assert rows(
         connection,
-        "select proname::text from pg_proc where pronamespace = 'public'::regnamespace and (proname like '%\\_search' or proname = 'mine') order by 1",
+        "select proname::text from pg_proc where pronamespace = 'public'::regnamespace"
+        " and (proname like '%\\_search' or proname = 'mine') order by 1",
     ) == ["abc_search", "mine"]
 
 
-HOSTILE = ("s", "t", "n", "o", "item", "distance", "score", "query", "k", "document", "embedding", 'a"b\\c', "naïve 中文", "%I")
+HOSTILE = (
+    "s",
+    "t",
+    "n",
+    "o",
+    "item",
+    "distance",
+    "score",
+    "query",
+    "k",
+    "document",
+    "embedding",
+    'a"b\\c',
+    "naïve 中文",
+    "%I",
+)
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -357,26 +414,44 @@ def test_hostile_names_do_no_harm(database: Database, storage: str) -> None:
         table, schema = sql.Identifier('We "are"; \\ %s', "Table's 中"), sql.Identifier('We "are"; \\ %s')
         columns = sql.SQL(", ").join(sql.SQL("{} text").format(sql.Identifier(name)) for name in HOSTILE)
         connection.execute(sql.SQL("create schema {}").format(schema))
-        connection.execute(sql.SQL("create table {} ({}, primary key ({}))").format(
-            table, columns, sql.SQL(", ").join(map(sql.Identifier, ("distance", 'a"b\\c', "embedding", "%I")))
-        ))
-        connection.execute(sql.SQL("insert into {} values ({})").format(table, sql.SQL(", ").join(sql.Literal(n) for n in HOSTILE)))
-        connection.execute(sql.SQL("insert into {} values ({})").format(table, sql.SQL(", ").join(sql.Literal(n + "!") for n in HOSTILE)))
+        connection.execute(
+            sql.SQL("create table {} ({}, primary key ({}))").format(
+                table, columns, sql.SQL(", ").join(map(sql.Identifier, ("distance", 'a"b\\c', "embedding", "%I")))
+            )
+        )
+        connection.execute(
+            sql.SQL("insert into {} values ({})").format(table, sql.SQL(", ").join(sql.Literal(n) for n in HOSTILE))
+        )
+        connection.execute(
+            sql.SQL("insert into {} values ({})").format(
+                table, sql.SQL(", ").join(sql.Literal(n + "!") for n in HOSTILE)
+            )
+        )
         name = 'x"; drop %I \\'
         connection.execute(
-            "select pgsbert.create_vectorizer(%s::regclass, %s, model => 'fake-8', name => %s, storage => %s, target => %s)",
+            "select pgsbert.create_vectorizer(%s::regclass, %s,"
+            " model => 'fake-8', name => %s, storage => %s, target => %s)",
             [table.as_string(connection), ["s", "naïve 中文"], name, storage, 'the "vector"'],
         )
         synced(connection, name)
         search = sql.Identifier('We "are"; \\ %s', name + "_search")
-        (hit,) = connection.execute(sql.SQL("select (item).s, (item).embedding from {}('s', 1)").format(search)).fetchall()
+        (hit,) = connection.execute(
+            sql.SQL("select (item).s, (item).embedding from {}('s', 1)").format(search)
+        ).fetchall()
         assert hit == ("s", "embedding")
         keys = [["distance", 'a"b\\c', "embedding", "%I"], ["distance!", 'a"b\\c!', "embedding!", "%I!"]]
         assert rows(connection, "select item ->> 's' from pgsbert.similar_to(%s, %s)", name, keys[0]) == ["s!"]
         neighbors = sql.SQL("select * from {}").format(sql.Identifier('We "are"; \\ %s', name + "_neighbors"))
-        assert sorted([list(row[:4]), list(row[4:8])] for row in connection.execute(neighbors).fetchall()) == [keys, keys[::-1]]
+        assert sorted([list(row[:4]), list(row[4:8])] for row in connection.execute(neighbors).fetchall()) == [
+            keys,
+            keys[::-1],
+        ]
         connection.execute("select pgsbert.drop_vectorizer(%s, drop_vectors => true)", [name])
-        assert rows(connection, "select count(*) from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')", schema.as_string(connection)) == [1]
+        assert rows(
+            connection,
+            "select count(*) from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'v')",
+            schema.as_string(connection),
+        ) == [1]
 
 
 @pytest.mark.parametrize("storage", STORAGES)
@@ -388,9 +463,14 @@ def test_vector_may_live_in_another_schema(template: str, storage: str, empty_da
         schema.install(empty_database.dsn)
         connection.execute("insert into pgsbert.model (name, kind, dimensions) values ('fake-8', 'bi-encoder', 8)")
         connection.execute("create table notes (id int primary key, body text, extra text)")
-        connection.execute("insert into notes values (1, 'red apple'), (2, 'green apple'), (3, 'blue sea'), (4, 'deep blue'), (5, 'red apple')")
+        connection.execute(
+            "insert into notes values (1, 'red apple'), (2, 'green apple'), (3, 'blue sea'), (4, 'deep blue'),"
+            " (5, 'red apple')"
+        )
         with run_worker(empty_database.dsn, encoder=FakeEncoder(8)):
-            connection.execute("select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage])
+            connection.execute(
+                "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage]
+            )
             synced(connection, "notes")
             assert_finds(connection, "public")
         connection.execute("create schema other; alter extension vector set schema other")
@@ -401,21 +481,31 @@ def test_vector_may_live_in_another_schema(template: str, storage: str, empty_da
 
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize(("distance", "operator"), [("l2", "<->"), ("inner_product", "<#>")])
-def test_other_distances_order_by_their_operator(database: Database, storage: str, distance: str, operator: str) -> None:
+def test_other_distances_order_by_their_operator(
+    database: Database, storage: str, distance: str, operator: str
+) -> None:
     with run_worker(database.dsn, encoder=FakeEncoder(8)), database.connect() as connection:
         connection.execute("create table notes (id int primary key, body text)")
-        connection.execute("insert into notes select i, 'word' || i || ' word' || i % 3 from generate_series(1, 30) as i")
         connection.execute(
-            "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s, distance => %s, index => 'none')",
+            "insert into notes select i, 'word' || i || ' word' || i % 3 from generate_series(1, 30) as i"
+        )
+        connection.execute(
+            "select pgsbert.create_vectorizer('notes', '{body}',"
+            " model => 'fake-8', storage => %s, distance => %s, index => 'none')",
             [storage, distance],
         )
         synced(connection, "notes")
         vectors = "notes" if storage == "column" else "notes_embedding"
-        expected = rows(connection, f"select embedding {operator} pgsbert.embed('word1', 'fake-8') from {vectors} order by 1 limit 7")
+        expected = rows(
+            connection,
+            f"select embedding {operator} pgsbert.embed('word1', 'fake-8') from {vectors} order by 1 limit 7",
+        )
         assert rows(connection, "select distance from notes_search('word1', 7)") == expected
         assert rows(connection, "select 1 - score from notes_search('word1', 7)") == pytest.approx(expected)
         origin = f"(select embedding from {vectors} where id = 4)"
-        near = rows(connection, f"select embedding {operator} {origin} from {vectors} where id <> 4 order by 1 limit 10")
+        near = rows(
+            connection, f"select embedding {operator} {origin} from {vectors} where id <> 4 order by 1 limit 10"
+        )
         assert rows(connection, "select distance from notes_neighbors where id = 4") == near
         assert rows(connection, "select distance from pgsbert.similar_to('notes', '{4}')") == near
 
@@ -424,7 +514,9 @@ def test_other_distances_order_by_their_operator(database: Database, storage: st
 def test_a_search_of_what_was_dropped_says_that_the_vectorizer_is_broken(database: Database, storage: str) -> None:
     with run_worker(database.dsn, encoder=FakeEncoder(8)), database.connect() as connection:
         connection.execute("create table notes (id int primary key, body text)")
-        connection.execute("select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage])
+        connection.execute(
+            "select pgsbert.create_vectorizer('notes', '{body}', model => 'fake-8', storage => %s)", [storage]
+        )
         connection.execute("insert into notes values (1, 'one')")
         synced(connection, "notes")
         if storage == "column":
@@ -440,7 +532,9 @@ def test_a_search_of_what_was_dropped_says_that_the_vectorizer_is_broken(databas
                 connection.execute(query)
             assert raised.value.sqlstate == "PB008"
         # and its writers go on
-        connection.execute("insert into notes values (2, 'two'); update notes set body = null where id = 1; delete from notes")
+        connection.execute(
+            "insert into notes values (2, 'two'); update notes set body = null where id = 1; delete from notes"
+        )
         connection.execute("insert into notes values (2, 'two'); truncate notes")
         wait_until(lambda: rows(connection, "select state from pgsbert.status") == ["broken"])
         connection.execute("select pgsbert.drop_vectorizer('notes', drop_vectors => true)")

@@ -11,7 +11,7 @@ from pgsbert.testing import FakeEncoder
 from tests.support import rows, run_worker, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.support import Database
 
@@ -21,18 +21,22 @@ PgConnection = psycopg.Connection[Any]
 @pytest.fixture
 def docs(connection: PgConnection) -> PgConnection:
     """Give docs (id, lang, body, changed) with a side table and no worker."""
-    connection.execute("create table docs (id int, lang varchar(2), body text, changed timestamptz, primary key (lang, id))")
-    connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => 'table', index => 'none')")
+    connection.execute(
+        "create table docs (id int, lang varchar(2), body text, changed timestamptz, primary key (lang, id))"
+    )
+    connection.execute(
+        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => 'table', index => 'none')"
+    )
     return connection
 
 
 @pytest.fixture
-def embedded(docs: PgConnection, database: Database) -> Iterator[PgConnection]:
+def embedded(docs: PgConnection, database: Database) -> PgConnection:
     """Give `docs` with three embedded rows; the worker has ended, so that only triggers act."""
     docs.execute("insert into docs values (1, 'en', 'one'), (2, 'en', 'two'), (1, 'de', 'eins')")
     with run_worker(database.dsn, encoder=FakeEncoder(8)):
         docs.execute("call pgsbert.wait_until_synced('docs')")
-    yield docs
+    return docs
 
 
 def side(connection: PgConnection) -> list[Any]:
@@ -46,9 +50,14 @@ def test_the_side_table_has_the_key_and_the_vector(embedded: PgConnection) -> No
         " where attrelid = 'docs_embedding'::regclass and attnum > 0 order by attnum",
     ) == [("lang", "character varying(2)"), ("id", "integer"), ("embedding", "vector(8)")]
     assert side(embedded) == ["de1", "en1", "en2"]
-    assert rows(embedded, "select attname::text from pg_attribute where attrelid = 'docs'::regclass and attnum > 0") == [
-        "id", "lang", "body", "changed",
-    ]  # fmt: skip
+    assert rows(
+        embedded, "select attname::text from pg_attribute where attrelid = 'docs'::regclass and attnum > 0"
+    ) == [
+        "id",
+        "lang",
+        "body",
+        "changed",
+    ]
 
 
 def test_a_settle_never_updates_the_source_row(docs: PgConnection, database: Database) -> None:
@@ -79,7 +88,10 @@ def test_a_settle_never_updates_the_source_row(docs: PgConnection, database: Dat
         ("update docs set body = '' where id = 2", ["de1", "en1"]),
         ("update docs set body = 'new'", ["de1", "en1", "en2"]),
         ("update docs set changed = now()", ["de1", "en1", "en2"]),
-        ("insert into docs values (2, 'en', '') on conflict (lang, id) do update set body = excluded.body", ["de1", "en1"]),
+        (
+            "insert into docs values (2, 'en', '') on conflict (lang, id) do update set body = excluded.body",
+            ["de1", "en1"],
+        ),
         ("merge into docs as d using (values (1)) as s (id) on d.id = s.id when matched then delete", ["en2"]),
     ],
 )
@@ -97,7 +109,8 @@ def test_the_vector_goes_in_the_users_own_transaction(
 def test_on_change_clear_removes_the_vector_with_every_change(database: Database, connection: PgConnection) -> None:
     connection.execute("create table docs (id int primary key, body text, n int)")
     connection.execute(
-        "select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8', storage => 'table', on_change => 'clear')"
+        "select pgsbert.create_vectorizer('docs', '{body}',"
+        " model => 'fake-8', storage => 'table', on_change => 'clear')"
     )
     connection.execute("insert into docs values (1, 'one'), (2, 'two')")
     with run_worker(database.dsn, encoder=FakeEncoder(8)):
@@ -152,7 +165,11 @@ async def test_a_settle_does_not_disturb_a_repeatable_read_writer_of_the_row(
         expected = [key] if write in ("an edit", "another key") else []
         wait_until(lambda: rows(connection, "select id from docs_embedding") == expected)
     if write == "an edit":
-        (same,) = rows(connection, "select embedding = %s::vector from docs_embedding", str(FakeEncoder(8).encode(["mine"])[0].tolist()))
+        (same,) = rows(
+            connection,
+            "select embedding = %s::vector from docs_embedding",
+            str(FakeEncoder(8).encode(["mine"])[0].tolist()),
+        )
         assert same
 
 
@@ -163,11 +180,12 @@ async def test_with_column_storage_a_repeatable_read_writer_of_the_row_must_retr
     connection.execute("select pgsbert.create_vectorizer('docs', '{body}', model => 'fake-8')")
     connection.execute("insert into docs values (1, 'one')")
     queue = await open_queue("docs")
-    with database.connect() as user, pytest.raises(psycopg.errors.SerializationFailure), user.transaction():
+    with database.connect() as user, user.transaction(force_rollback=True):
         user.execute("set transaction isolation level repeatable read")
         user.execute("select count(*) from docs")
         await _settle(queue)
-        user.execute("update docs set body = 'mine'")
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            user.execute("update docs set body = 'mine'")
 
 
 async def test_a_row_deleted_where_no_trigger_saw_it_leaves_no_vector(
@@ -183,10 +201,14 @@ async def test_a_row_deleted_where_no_trigger_saw_it_leaves_no_vector(
 
 
 @pytest.mark.parametrize(("drop_vectors", "left"), [(False, "docs_embedding"), (True, None)])
-def test_dropping_keeps_the_side_table_unless_asked(embedded: PgConnection, drop_vectors: bool, left: str | None) -> None:
+def test_dropping_keeps_the_side_table_unless_asked(
+    embedded: PgConnection, drop_vectors: bool, left: str | None
+) -> None:
     embedded.execute("select pgsbert.drop_vectorizer('docs', drop_vectors => %s)", [drop_vectors])
     assert rows(embedded, "select to_regclass('docs_embedding')::text") == [left]
-    assert rows(embedded, "select to_regclass('docs_neighbors')::text, to_regproc('docs_search')::text") == [(None, None)]
+    assert rows(embedded, "select to_regclass('docs_neighbors')::text, to_regproc('docs_search')::text") == [
+        (None, None)
+    ]
     assert rows(embedded, "select count(*) from pg_trigger where tgrelid = 'docs'::regclass") == [0]
     embedded.execute("insert into docs values (7, 'en', 'seven'); delete from docs")
 

@@ -74,7 +74,9 @@ def fail_two_rows(database: Database, connection: PgConnection) -> None:
 
         def both_failed() -> bool:
             # the waits between attempts are not what is tested here
-            connection.execute(f"update pgsbert.lease_{number} set claimed_until = now() where failed_at is null and worker is null")
+            connection.execute(
+                f"update pgsbert.lease_{number} set claimed_until = now() where failed_at is null and worker is null"
+            )
             return rows(connection, "select failed from pgsbert.status") == [2]
 
         wait_until(both_failed)
@@ -82,7 +84,11 @@ def fail_two_rows(database: Database, connection: PgConnection) -> None:
 
 def test_failures_name_key_class_attempts_and_time(database: Database, connection: PgConnection) -> None:
     fail_two_rows(database, connection)
-    found = rows(connection, "select vectorizer, key, attempts, error_class, error, now() - failed_at < '1 min' from pgsbert.failures order by key")
+    found = rows(
+        connection,
+        "select vectorizer, key, attempts, error_class, error, now() - failed_at < '1 min'"
+        " from pgsbert.failures order by key",
+    )
     assert found == [
         ("pairs", ["1", "a"], 5, "RuntimeError", "fake:raise was in a text", True),
         ("pairs", ["3", "c"], 5, "RuntimeError", "fake:raise was in a text", True),
@@ -103,7 +109,9 @@ def test_failures_are_retried_discarded_or_mended_by_an_edit(database: Database,
     assert rows(connection, "select count(*) from pgsbert.failures") == [0]
 
 
-def test_discarded_failures_are_forgotten_and_stay_without_a_vector(database: Database, connection: PgConnection) -> None:
+def test_discarded_failures_are_forgotten_and_stay_without_a_vector(
+    database: Database, connection: PgConnection
+) -> None:
     fail_two_rows(database, connection)
     assert rows(connection, "select pgsbert.discard_failures('pairs')") == [2]
     assert states(connection) == [("active", 0, 0, 0)]
@@ -112,10 +120,14 @@ def test_discarded_failures_are_forgotten_and_stay_without_a_vector(database: Da
 
 def test_a_worker_is_seen_with_its_heartbeat_until_it_stops(database: Database, connection: PgConnection) -> None:
     with run_worker(database.dsn):
-        ((first, alive, host, pid),) = rows(connection, "select seen_at, alive, host <> '', pid > 0 from pgsbert.workers")
+        ((first, alive, host, pid),) = rows(
+            connection, "select seen_at, alive, host <> '', pid > 0 from pgsbert.workers"
+        )
         assert (alive, host, pid) == (True, True, True)
         wait_until(lambda: rows(connection, "select seen_at > %s from pgsbert.workers", first) == [True])
-        connection.execute("insert into pgsbert.worker (host, pid, version, seen_at) values ('gone', 1, '0', now() - interval '1 min')")
+        connection.execute(
+            "insert into pgsbert.worker (host, pid, version, seen_at) values ('gone', 1, '0', now() - interval '1 min')"
+        )
         assert rows(connection, "select alive from pgsbert.workers where host = 'gone'") in ([False], [])
     wait_until(lambda: rows(connection, "select count(*) from pgsbert.workers where alive") == [0])
 
@@ -133,8 +145,13 @@ def test_models_say_where_they_are_present_and_why_not(database: Database, conne
             connection.execute("select pgsbert.embed('text', 'fake-384')")
         assert raised.value.sqlstate == "PB009"
         (worker,) = rows(connection, "select id from pgsbert.worker")
-        wait_until(lambda: rows(connection, "select workers from pgsbert.models where name = 'fake-384'") == [{str(worker): "fake-384 is nowhere."}])
-        assert rows(connection, "select workers, kind, is_default, dimensions from pgsbert.models where name = 'fake-8'") == [
-            ({str(worker): "present"}, "bi-encoder", False, 8)
-        ]
+        wait_until(
+            lambda: (
+                rows(connection, "select workers from pgsbert.models where name = 'fake-384'")
+                == [{str(worker): "fake-384 is nowhere."}]
+            )
+        )
+        assert rows(
+            connection, "select workers, kind, is_default, dimensions from pgsbert.models where name = 'fake-8'"
+        ) == [({str(worker): "present"}, "bi-encoder", False, 8)]
         assert rows(connection, "select workers from pgsbert.models where name = 'fake-reranker'") == [{}]

@@ -85,7 +85,11 @@ def test_every_command_and_option_is_in_the_reference(words: str) -> None:
     command = dict(commands())[words]
     for parameter in command.params:
         # --dsn is said once, for all; --help is click's own
-        if parameter.param_type_name != "option" or getattr(parameter, "hidden", False) or parameter.name in ("dsn", "help"):
+        if (
+            parameter.param_type_name != "option"
+            or getattr(parameter, "hidden", False)
+            or parameter.name in ("dsn", "help")
+        ):
             continue
         assert f"`{parameter.opts[0]}" in section(words), f"{words}: {parameter.opts[0]}"
     assert section(words)

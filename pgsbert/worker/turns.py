@@ -1,0 +1,219 @@
+"""One vectorizer's turns: fill, claim, encode outside any transaction, settle; a rest where that cannot be done."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgsbert.backoff import delay
+from pgsbert.batching import Pace, plan_batches
+from pgsbert.errors import ModelOutputError, PgsbertError
+from pgsbert.events import log
+from pgsbert.work import Change, Embedded, Failed, embed
+from pgsbert.worker.inference import ROWS
+from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS, Settler
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from pgsbert.queue import Queue
+    from pgsbert.types import Encoder, Vectors
+    from pgsbert.work import Encode
+    from pgsbert.worker.inference import Inference
+
+LOGGER = logging.getLogger("pgsbert")
+
+FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
+SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
+LOOK_AGAIN_AFTER = 1.0  # seconds until a row that somebody edits is looked at again by the first fill
+BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
+BATCH_CHARACTERS_WHILE_ASKED = 2048
+BATCH_ROWS = 256
+LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
+
+CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
+
+REST_FIRST = timedelta(seconds=0.2)
+REST_MOST = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How often in a row a vectorizer could not be worked on, until when it is left alone, and why."""
+
+    times: int
+    until: float
+    reason: Exception
+
+
+class Turns:
+    """The turns of one vectorizer, whatever it is called at the moment; their paces last as long as the worker."""
+
+    def __init__(
+        self, queue: Queue, *, encoder: Callable[[str], Awaitable[Encoder]], inference: Inference, stop: asyncio.Event
+    ) -> None:
+        self.queue = queue
+        self.settler = Settler()
+        self.may_hold_leases_of_the_dead = True
+        self._encoder = encoder
+        self._inference = inference
+        self._stop = stop
+        self._pace = CLAIM
+        self._fill_limit = 2 * CLAIM.most
+        self._fill_after = self._forgotten = -1e9
+        self._rest: Rest | None = None
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the vectorizer is left alone for now."""
+        return self._rest is not None and self._rest.until > time.monotonic()
+
+    @property
+    def stuck(self) -> PgsbertError | None:
+        """Why nothing can be done until somebody mends it: its model is missing, or fails on every text."""
+        return self._rest.reason if self._rest is not None and isinstance(self._rest.reason, PgsbertError) else None
+
+    async def take(self) -> bool:
+        """Embed the next rows; returns whether there were any."""
+        return await self._unless_resting(self._take)
+
+    async def try_again(self) -> bool:
+        """Embed rows whose earlier attempt came to nothing and is due; returns whether there were any."""
+        return await self._unless_resting(self._try_again)
+
+    async def next_due(self, upkeep_in: float) -> float | None:
+        """Return in how many seconds there is something to do, None if only a change can bring it."""
+        now = time.monotonic()
+        if self._rest is not None and self._rest.until > now:
+            return self._rest.until - now
+        dues = []
+        with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
+            due = await self.queue.next_due()
+            if due is not None:
+                # upkeep tries it
+                dues.append(max(due, upkeep_in))
+        if not self.queue.vectorizer.filled and self._fill_after > now:
+            dues.append(self._fill_after - now)
+        return min(dues, default=None)
+
+    async def _unless_resting(self, work: Callable[[], Awaitable[bool]]) -> bool:
+        """Do ``work``; if it cannot be done, release the rows and rest, so that the other vectorizers go on."""
+        if self.is_resting:
+            return False
+        name = self.queue.vectorizer.name
+        try:
+            worked = await work()
+        except HELD_BY_OTHERS as error:
+            log("held_up", vectorizer=name, error=type(error).__name__)
+            reason: Exception = error
+        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
+            raise
+        except PgsbertError as error:
+            log("stuck", vectorizer=name, reason=error)
+            reason = error
+        except Exception as error:  # what one table does must not stop the others
+            LOGGER.exception("turn_failed vectorizer=%s", name)
+            reason = error
+        else:
+            if worked:
+                self._rest = None
+            return worked
+        times = self._rest.times + 1 if self._rest else 0
+        wait = delay(times, first=REST_FIRST, most=REST_MOST, chance=random.random())
+        self._rest = Rest(times, time.monotonic() + wait.total_seconds(), reason)
+        with suppress(*HELD_BY_OTHERS):
+            await self.queue.release()
+        return False
+
+    async def _take(self) -> bool:
+        encoder = await self._encoder(self.queue.vectorizer.model)
+        started = time.monotonic()
+        changes = await self.queue.claim(self._pace.size)
+        if len(changes) == self._pace.size:
+            await self.queue.wake_others()
+        filled = 0
+        if len(changes) < self._pace.size and not self.queue.vectorizer.filled:
+            filled = await self._fill(most=2 * self._pace.size)
+        if changes:
+            await self._embed_and_settle(changes, encoder)
+            self._pace = self._pace.after(rows=len(changes), took=timedelta(seconds=time.monotonic() - started))
+        return bool(changes or filled)
+
+    async def _fill(self, *, most: int) -> int:
+        if self._fill_after > time.monotonic():
+            return 0
+        limit = min(self._fill_limit, most)
+        try:
+            passed = await self.queue.fill(limit)
+        except HELD_BY_OTHERS:
+            # somebody edits a row of this range in an open transaction: come up to that row, then look now and then
+            self._fill_limit = max(limit // 2, 1)
+            self._fill_after = time.monotonic() + (LOOK_AGAIN_AFTER if limit == 1 else 0)
+            return int(limit > 1)
+        self._fill_limit = limit * 2
+        if passed is not None and passed < limit:
+            log("filled", vectorizer=self.queue.vectorizer.name)
+        return passed or 0
+
+    async def _try_again(self) -> bool:
+        await self._clean()
+        encoder = await self._encoder(self.queue.vectorizer.model)
+        changes = await self.queue.claim_again(self._pace.size)
+        deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
+        reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
+        await self.settler.fail(
+            self.queue, (Failed(change.revision, change.attempts, "WorkerDied", reason) for change in deadly)
+        )
+        await self._embed_and_settle([change for change in changes if change.attempts <= MAX_ATTEMPTS], encoder)
+        return bool(changes)
+
+    async def _clean(self) -> None:
+        if self.may_hold_leases_of_the_dead:
+            await self.queue.expire()
+            self.may_hold_leases_of_the_dead = False
+        await self.queue.forget()
+        if time.monotonic() - self._forgotten > FORGET_EVERY:
+            await self.queue.forget_failures()
+            self._forgotten = time.monotonic()
+
+    async def _embed_and_settle(self, changes: Sequence[Change], encoder: Encoder) -> None:
+        prompt = self.queue.vectorizer.document_prompt
+
+        def encode(texts: Sequence[str]) -> Vectors:
+            return encoder.encode([prompt + text for text in texts])
+
+        waiting: list[Embedded] = []
+        settled_at = time.monotonic()
+        for batch in self._batches(changes):
+            outcomes = await self._inference.run(ROWS, embed, batch, encode)
+            failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+            if len(failed) == len(outcomes):
+                await self._check_health(encode, failed[0])
+            waiting += [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
+            await self.settler.fail(self.queue, failed)
+            if len(waiting) >= self.settler.pace.size or time.monotonic() - settled_at > SETTLE_EVERY:
+                await self.settler.settle(self.queue, waiting)
+                waiting = []
+                settled_at = time.monotonic()
+            if self._stop.is_set():
+                break
+        await self.settler.settle(self.queue, waiting)
+
+    async def _check_health(self, encode: Encode, failed: Failed) -> None:
+        """Raise ModelOutputError if the model cannot embed any text: then nothing is wrong with the rows."""
+        [outcome] = await self._inference.run(ROWS, embed, [Change(failed.revision, "a text", 1)], encode)
+        if isinstance(outcome, Failed):
+            raise ModelOutputError(f"The model fails on every text: {outcome.error_class}: {outcome.error}")
+
+    def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
+        lengths = [min(len(change.text), LONGEST_COUNTED) for change in changes]
+        budget = BATCH_CHARACTERS_WHILE_ASKED if self._inference.was_asked_lately else BATCH_CHARACTERS
+        return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))
