@@ -1,0 +1,236 @@
+-- The trigger functions of a vectorizer, made for its source as it is. They belong to the installer and run with its
+-- rights: whoever writes to the table needs no right in schema pgsbert.
+
+create or replace function pgsbert.make_trigger_function(v pgsbert.vectorizer, function_name text, settings text, body text) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    signature text := format('pgsbert.%I()', function_name);
+    owner name := (select pg_get_userbyid(relowner) from pg_class where oid = v.source);
+begin
+    -- the body as a literal: there may be a name in it that ends any dollar quote
+    execute format(
+        'create or replace function %s returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp %s as %L',
+        signature, settings, body
+    );
+    -- A new function is everybody's: on a table of his own, a stranger could fill this queue through it. The owner
+    -- needs it once, to make the triggers.
+    execute format('revoke all on function %s from public', signature);
+    execute format('grant execute on function %s to %I', signature, owner);
+    execute format('comment on function %s is %L', signature, 'A trigger function of vectorizer ' || v.name);
+end;
+$$;
+comment on function pgsbert.make_trigger_function(pgsbert.vectorizer, text, text, text) is 'Makes one trigger function of a vectorizer';
+
+create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unmoved text := (
+        -- null for a dropped column, whatever the caller may read
+        select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
+        from pgsbert.live_columns(v)
+    ) || format(
+        -- null for a dropped index: the key is gone, or has another type, for which its index was made anew
+        ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
+    );
+    -- tried here as well: an awake worker then costs neither a call nor a query
+    wake text := $make$
+    if queued > 0 and pg_try_advisory_lock_shared(1885827938, 1) then
+        perform pg_advisory_unlock_shared(1885827938, 1);
+        perform pgsbert.wake();
+    end if;$make$;
+    clear_side text := '';
+    try_gone text := '';
+    leave_gone text := '';
+begin
+    if v.side is not null then
+        -- the side table may be renamed, moved or dropped
+        unmoved := unmoved || format(
+            ' and to_regclass(%L) = %s::oid and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
+            v.side, v.side::oid,
+            array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+            cardinality(v.key_numbers)
+        );
+        clear_side := format($make$
+    if queued > 0 then
+        statement := pgsbert.enqueue_anew(%1$s, 'unside');
+        -- one by one, so that each is found by key whatever the side table's size
+        for cleared in execute coalesce(pgsbert.enqueue_anew(%1$s, 'cleared'), 'select where false') loop
+            if current_setting('transaction_isolation') like 'read%%' then
+                execute statement using %2$s;
+            else
+                begin
+                    execute statement using %2$s;
+                exception when serialization_failure then
+                    -- settled after this transaction's snapshot; it is queued, so the worker clears it
+                    null;
+                end;
+            end if;
+        end loop;
+    end if;$make$,
+            v.id, (select string_agg('cleared.k' || i, ', ') from generate_series(1, cardinality(v.key_numbers)) as i)
+        );
+        -- A settle after the snapshot of a REPEATABLE READ transaction is invisible to it, or raises: then the worker,
+        -- for which the row is gone as well, removes what was stored.
+        try_gone := 'begin';
+        leave_gone := $make$
+        if current_setting('transaction_isolation') not like 'read%%' then
+            execute pgsbert.enqueue_anew(%1$s, 'requeue %2$s');
+        end if;
+    exception when serialization_failure then
+        for cleared in execute pgsbert.enqueue_anew(%1$s, 'gone %2$s') loop
+            perform pgsbert.leave_to_worker(%1$s, cleared.key);
+        end loop;
+    end;
+    if current_setting('transaction_isolation') not like 'read%%' then
+        perform pgsbert.wake();
+    end if;$make$;
+    end if;
+    perform pgsbert.make_trigger_function(v, format('enqueue_%s_insert', v.id), '', format($body$
+declare
+    statement text;
+    queued bigint;
+begin
+    if %2$s then
+        %3$s;
+        get diagnostics queued = row_count;
+        if queued = 200 then
+            begin
+                %4$s;
+            exception when unique_violation then
+                %5$s;
+            end;
+        end if;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'insert');
+        if statement is null then
+            return null;
+        end if;
+        execute statement;
+        get diagnostics queued = row_count;
+    end if;
+    %6$s
+    return null;
+end;
+$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'insert_first'), pgsbert.enqueue_sql(v, 'insert_rest'),
+        pgsbert.enqueue_sql(v, 'insert_rest_again'), wake));
+    -- A plan is kept for the session, made for the row count of its first statement: a nested loop chosen for one
+    -- row would then serve twenty thousand. Hash joins serve both.
+    perform pgsbert.make_trigger_function(v, format('enqueue_%s_update', v.id), 'set enable_nestloop = off', format($body$
+declare
+    statement text;
+    queued bigint;
+    gone bigint;
+    cleared record;
+begin
+    if %2$s then
+        %3$s into queued, gone;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'update');
+        if statement is null then
+            return null;
+        end if;
+        execute statement into queued, gone;
+    end if;
+    if gone > 0 then
+        statement := pgsbert.enqueue_anew(%1$s, 'rekey');
+        if statement is not null then
+            %5$s
+            execute statement;
+            %6$s
+            -- a row that took another's key may have its text and yet no vector: queue them all
+            execute pgsbert.enqueue_anew(%1$s, 'insert');
+        end if;
+    end if;
+    %4$s
+    %7$s
+    return null;
+end;
+$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side, try_gone, format(leave_gone, v.id, 'rekey'), wake));
+    -- Here the kept plan must probe the queue by key for every row, be the queue empty or huge.
+    perform pgsbert.make_trigger_function(v, format('enqueue_%s_delete', v.id), 'set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off', format($body$
+declare
+    statement text;
+    cleared record;
+begin
+    %4$s
+    if %2$s then
+        %3$s;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'delete');
+        if statement is null then
+            return null;
+        end if;
+        execute statement;
+    end if;
+    %5$s
+    return null;
+end;
+$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'), try_gone, format(leave_gone, v.id, 'delete')));
+    perform pgsbert.make_trigger_function(v, format('enqueue_%s_truncate', v.id), '', format($body$
+declare
+    statement text;
+begin
+    if %2$s then
+        %3$s;
+    else
+        statement := pgsbert.enqueue_anew(%1$s, 'truncate');
+        if statement is not null then
+            execute statement;
+        end if;
+    end if;
+    return null;
+end;
+$body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enqueue_sql(v, 'truncate')));
+    -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
+    perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', format($body$
+declare
+    target name := (select attname from pg_attribute where attrelid = tg_relid and attnum = %2$s and not attisdropped);
+begin
+    return jsonb_populate_record(new, jsonb_build_object(target, null));
+end;
+$body$, v.id, coalesce(v.target_number, 0)));
+end;
+$$;
+comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';
+
+create or replace function pgsbert.leave_to_worker(vectorizer_id integer, key text[]) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+    pending regclass := to_regclass('pgsbert.pending_' || vectorizer_id);
+    keys text;
+    places text;
+    statement text;
+begin
+    select * into v from pgsbert.vectorizer where id = vectorizer_id;
+    select
+        string_agg('k' || k.place, ', ' order by k.place),
+        string_agg(format('$1[%s]::%s', k.place, pgsbert.column_type(pending, k.place::smallint)), ', ' order by k.place)
+    into keys, places
+    from pgsbert.key_columns(pgsbert.key_index(v.source)) as k;
+    foreach statement in array array[
+        format('delete from %s where (%s) = (%s)', pending, keys, places),
+        format(
+            'delete from %s as t where %s', v.side,
+            (select string_agg(format('t.%I %s $1[%s]::%s', a.attname, k.operator, k.place, pgsbert.column_type(pending, k.place::smallint)), ' and ')
+             from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+             join pg_attribute as a on a.attrelid = v.side and a.attnum = k.place)
+        ),
+        format('insert into %s (%s, revision) values (%s, nextval(''pgsbert.revision'')) on conflict (%s) do nothing', pending, keys, places, keys)
+    ] loop
+        begin
+            execute statement using key;
+        exception when serialization_failure then
+            -- newer than the snapshot: already settled, or queued and the worker's to find
+            null;
+        end;
+    end loop;
+end;
+$$;
+comment on function pgsbert.leave_to_worker(integer, text[]) is 'Queues a key whose row is gone, where a REPEATABLE READ transaction may not remove its vector';
