@@ -47,7 +47,7 @@ begin atomic
     select a.attnum
     from pg_attribute as a
     where a.attrelid = v.source and a.attnum > 0 and not a.attisdropped
-      and a.attnum <= (select max(needed) from unnest(v.column_numbers || v.key_numbers) as u(needed))
+      and a.attnum <= (select max(needed) from unnest(v.column_numbers || v.key_numbers || v.target_number) as u(needed))
     order by a.attnum;
 end;
 comment on function pgsbert.live_columns(pgsbert.vectorizer) is 'Columns that a transition table shows, up to the last one needed';
@@ -138,16 +138,18 @@ declare
         from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
     );
     has_text text := (
-        -- octet_length does not fetch a toasted text
-        select string_agg(format('coalesce(octet_length(n.c%s::text), 0) > 0', number), ' or ' order by i)
+        -- null where there is none; comparing with '' does not fetch a toasted text, since the lengths differ
+        select string_agg(format('n.c%s::text collate "C" <> ''''', number), ' or ' order by i)
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
-    has_key text := (
+    -- a vector that came with a row without text must go; the worker takes it
+    is_wanted text := has_text || coalesce(' or n.c' || v.target_number || ' is not null', '');
+    has_key text := case when (select indisprimary from pg_index where indexrelid = pgsbert.key_index(v.source)) then 'true' else (
         -- NOT NULL may be dropped from a unique column: such a row cannot be named, and its writer must not fail
         -- (IS NOT NULL would be false for a composite with one null in it)
         select string_agg(format('n.c%s is distinct from null', number), ' and ' order by i)
         from unnest(v.key_numbers) with ordinality as k(number, i)
-    );
+    ) end;
     changed text := (
         -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
         select string_agg(
@@ -182,18 +184,18 @@ begin
     when 'insert' then
         return format(
             'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where (%s) and %s %s',
-            pending, keys, new_keys, columns, has_text, has_key, upsert
+            pending, keys, new_keys, columns, is_wanted, has_key, upsert
         );
     when 'insert_first' then
         return format(
             'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where (%s) and %s limit 200 %s',
-            pending, keys, new_keys, columns, has_text, has_key, upsert
+            pending, keys, new_keys, columns, is_wanted, has_key, upsert
         );
     when 'insert_rest' then
         -- a key that was just inserted is hardly ever queued already, and a plain insert costs two thirds
         return format(
             'insert into %s as p (%s, revision) select %s, nextval(''pgsbert.revision'') from new_rows as n(%s) where (%s) and %s offset 200',
-            pending, keys, new_keys, columns, has_text, has_key
+            pending, keys, new_keys, columns, is_wanted, has_key
         );
     when 'insert_rest_again' then
         return pgsbert.enqueue_sql(v, 'insert_rest') || ' ' || upsert;
@@ -237,7 +239,7 @@ begin
                 as_keys, columns, columns, same_key, changed
             );
         end if;
-        return format('select %s from new_rows as n(%s) where not (%s)', as_keys, columns, has_text);
+        return format('select %s from new_rows as n(%s) where (%s) is not true', as_keys, columns, has_text);
     end case;
 end;
 $$;

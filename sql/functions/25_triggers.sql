@@ -28,11 +28,19 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    unmoved text := (
+    columns smallint[] := array(select number from pgsbert.live_columns(v));
+    unmoved text := case
         -- null for a dropped column, whatever the caller may read
-        select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
-        from pgsbert.live_columns(v)
-    ) || format(
+        when cardinality(columns) <= 16 then (
+            select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
+            from unnest(columns) as number
+        )
+        -- one query costs less than many calls
+        else format(
+            '(select count(*) from pg_attribute where attrelid = tg_relid and attnum = any (%L::smallint[]) and not attisdropped) = %s',
+            columns, cardinality(columns)
+        )
+    end || format(
         -- null for a dropped index: the key is gone, or has another type, for which its index was made anew
         ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
     );

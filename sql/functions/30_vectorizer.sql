@@ -267,7 +267,7 @@ begin
     );
     if v.storage = 'column' and not has_generated then
         execute format(
-            'create trigger %I before insert or update on %s for each row when (new.%I is not null and %s) execute function pgsbert.clear_%s()',
+            'create trigger %I before update on %s for each row when (new.%I is not null and %s) execute function pgsbert.clear_%s()',
             prefix || '_empty', v.source, v.target, empties, v.id
         );
         if v.on_change = 'clear' then

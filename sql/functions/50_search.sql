@@ -393,21 +393,23 @@ begin
             message = format('relation %I.%I exists and is not this vectorizer''s', source_schema, view_name),
             hint = 'Pass name => for another prefix.';
     end if;
-    execute format($make$
-create function %1$I.%2$I(query text, k integer default 10, rerank boolean default false, candidates integer default 50)
-returns table (item %3$s, distance double precision, score double precision)
-language plpgsql stable parallel unsafe
-as $body$
+    -- the body as a literal: there may be a name in it that ends any dollar quote
+    execute format(
+        'create function %I.%I(query text, k integer default 10, rerank boolean default false, candidates integer default 50) '
+        'returns table (item %s, distance double precision, score double precision) '
+        'language plpgsql stable parallel unsafe as %L',
+        source_schema, function_name, v.source, format($body$
 #variable_conflict use_column
 declare
     found_settings record;
 begin
     perform pgsbert.check_search(query, k, rerank, candidates);
     found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
-    return query execute pgsbert.search_sql(%5$s, 'row', rerank) using pgsbert.embed(query, %4$L), query, k, candidates;
+    return query execute pgsbert.search_sql(%1$s, 'row', rerank) using pgsbert.embed(query, %2$L), query, k, candidates;
     perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
 end;
-$body$ $make$, source_schema, function_name, v.source, v.model, v.id);
+$body$, v.id, v.model)
+    );
     execute format(
         'comment on function %I.%I%s is %L', source_schema, function_name, arguments,
         'The rows nearest in meaning to a query. ' || pgsbert.made_for(v)

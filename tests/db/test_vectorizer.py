@@ -320,13 +320,21 @@ def test_a_text_that_goes_takes_its_vector_with_it_before_any_worker_ran(
     create(connection, columns="{body,more}", on_change=on_change)
     vector = "'[1,2,3,4,5,6,7,8]'"
     connection.execute(
-        f"insert into note values (1, 'x', 'y', {vector}), (2, 'x', null, {vector}), (3, '', null, {vector})"
+        f"insert into note values (1, 'x', 'y', {vector}), (2, 'x', null, {vector}), (3, '', null, null)"
     )
-    assert rows(connection, "select id from note where embedding is not null order by 1") == [1, 2]
     connection.execute("update note set more = null, body = case when id = 2 then '' else 'x' end")
     assert rows(connection, "select id from note where embedding is not null") == ([1] if on_change == "keep" else [])
     connection.execute(f"update note set body = null, embedding = {vector}")
     assert rows(connection, "select id from note where embedding is not null") == []
+
+
+def test_a_vector_that_comes_with_a_row_without_text_is_taken(schema: PgConnection) -> None:
+    schema.execute("create table note (id int primary key, body text)")
+    create(schema, columns="{body}")
+    (vector,) = rows(schema, "select array_fill(1.0::real, '{8}')::vector::text")
+    schema.execute("insert into note values (1, '', %s), (2, null, null)", [vector])
+    sync(schema)
+    assert rows(schema, "select count(embedding) from note") == [0]
 
 
 def test_keep_keeps_and_clear_clears_in_the_writers_own_transaction(connection: PgConnection) -> None:
