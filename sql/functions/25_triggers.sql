@@ -105,26 +105,30 @@ begin
     if %2$s then
         %3$s;
         get diagnostics queued = row_count;
-        if queued = 200 then
-            begin
-                %4$s;
-            exception when unique_violation then
-                %5$s;
-            end;
+        -- one expression where a worker is awake: each costs every transaction anew
+        if queued = 200 or queued > 0 and pg_try_advisory_lock_shared(1885827938, 1) then
+            if queued = 200 then
+                begin
+                    %4$s;
+                exception when unique_violation then
+                    %5$s;
+                end;
+            else
+                perform pg_advisory_unlock_shared(1885827938, 1);
+            end if;
+            perform pgsbert.wake();
         end if;
-    else
-        statement := pgsbert.enqueue_anew(%1$s, 'insert');
-        if statement is null then
-            return null;
-        end if;
-        execute statement;
-        get diagnostics queued = row_count;
+        return null;
     end if;
-    %6$s
+    statement := pgsbert.enqueue_anew(%1$s, 'insert');
+    if statement is not null then
+        execute statement;
+        perform pgsbert.wake();
+    end if;
     return null;
 end;
 $body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'insert_first'), pgsbert.enqueue_sql(v, 'insert_rest'),
-        pgsbert.enqueue_sql(v, 'insert_rest_again'), wake));
+        pgsbert.enqueue_sql(v, 'insert_rest_again')));
     -- A plan is kept for the session, made for the row count of its first statement: a nested loop chosen for one
     -- row would then serve twenty thousand. Hash joins serve both.
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_update', v.id), 'set enable_nestloop = off', format($body$
