@@ -172,15 +172,21 @@ class Queue:
         self._connection = connection
         self._worker = worker
         self._pass_up_to = LAST_REVISION
+        self.claimed = 0  # rows the last claim leased, those that are gone included
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the connection is lost: an error of class 53 or 55 can look the same and leave it alive."""
+        return self._connection.closed
 
     async def claim(self, limit: int) -> list[Change]:
         """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
         changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
-        if len(changes) < limit and self._pass_up_to < LAST_REVISION:
+        if self.claimed < limit and self._pass_up_to < LAST_REVISION:
             self._pass_up_to = LAST_REVISION
             # the pass is over; what was queued since is the next one
             changes = changes or await self._claim("claim_fresh", limit=limit, up_to=LAST_REVISION)
-        if len(changes) == limit and self._pass_up_to == LAST_REVISION:
+        if self.claimed == limit and self._pass_up_to == LAST_REVISION:
             self._pass_up_to = await self._last_revision()
         return changes
 
@@ -194,6 +200,7 @@ class Queue:
                 self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
             )
             claimed = {row.revision: row for row in await cursor.fetchall()}
+        self.claimed = len(claimed)
         if not claimed:
             return []
         revisions = list(claimed)

@@ -88,7 +88,7 @@ class Worker:
             except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLostError) as error:
                 if time.monotonic() - connected > RECONNECT_MOST.total_seconds():
                     attempt = 0
-                log("connection_lost", error=type(error).__name__, reason=str(error).strip().splitlines()[0])
+                log("connection_lost", error=type(error).__name__, reason=str(error).strip().partition("\n")[0])
             else:
                 return
             wait = delay(attempt, first=RECONNECT_FIRST, most=RECONNECT_MOST, chance=random.random())

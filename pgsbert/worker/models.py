@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from pgsbert.database import statement
 from pgsbert.errors import ModelLoadError, PgsbertError
-from pgsbert.events import log
+from pgsbert.events import log, storable
 from pgsbert.types import Encoder, Model, Reranker
 from pgsbert.worker.inference import QUESTION, Inference
 
@@ -38,7 +38,7 @@ class Models:
     def states(self) -> dict[str, str]:
         """What the heartbeat reports: 'present', or why a model cannot be used here."""
         present = dict.fromkeys(self._loaded, "present")
-        return {**present, **{name: str(error) for name, (_, error) in self._failed.items()}}
+        return {**present, **{name: storable(str(error)) for name, (_, error) in self._failed.items()}}
 
     async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
         """Return the model, loading it on first use; raises PgsbertError when this worker cannot."""

@@ -36,6 +36,9 @@ CATALOG_MOVED = (
 )
 
 
+OUT_OF_RESOURCES = (psycopg.errors.InsufficientResources, psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)
+
+
 class Settler:
     """Stores the vectors of one vectorizer and records its failures."""
 
@@ -65,9 +68,11 @@ class Settler:
         except HELD_BY_OTHERS as error:
             log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
             return set()
-        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
-            raise
         except psycopg.Error as error:
+            # with a context it is not our statement that lacks something, but a trigger of the table
+            moved = isinstance(error, CATALOG_MOVED) and error.diag.context is None
+            if moved or queue.is_cut_off or isinstance(error, OUT_OF_RESOURCES):
+                raise
             # the table's own triggers and constraints may refuse one row: find it, store its neighbours
             if len(piece) > 1:
                 middle = len(piece) // 2

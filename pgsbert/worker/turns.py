@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace, plan_batches
 from pgsbert.errors import ModelOutputError, PgsbertError
@@ -114,12 +112,14 @@ class Turns:
         except HELD_BY_OTHERS as error:
             log("held_up", vectorizer=name, error=type(error).__name__)
             reason: Exception = error
-        except (psycopg.OperationalError, psycopg.InterfaceError, *CATALOG_MOVED):
+        except CATALOG_MOVED:
             raise
         except PgsbertError as error:
             log("stuck", vectorizer=name, reason=error)
             reason = error
         except Exception as error:  # what one table does must not stop the others
+            if self.queue.is_cut_off:
+                raise
             LOGGER.exception("turn_failed vectorizer=%s", name)
             reason = error
         else:
@@ -137,15 +137,17 @@ class Turns:
         encoder = await self._encoder(self.queue.vectorizer.model)
         started = time.monotonic()
         changes = await self.queue.claim(self._pace.size)
-        if len(changes) == self._pace.size:
+        # those whose rows are gone included
+        claimed = self.queue.claimed
+        if claimed == self._pace.size:
             await self.queue.wake_others()
         filled = 0
-        if len(changes) < self._pace.size and not self.queue.vectorizer.filled:
+        if claimed < self._pace.size and not self.queue.vectorizer.filled:
             filled = await self._fill(most=2 * self._pace.size)
         if changes:
             await self._embed_and_settle(changes, encoder)
             self._pace = self._pace.after(rows=len(changes), took=timedelta(seconds=time.monotonic() - started))
-        return bool(changes or filled)
+        return bool(claimed or filled)
 
     async def _fill(self, *, most: int) -> int:
         if self._fill_after > time.monotonic():

@@ -35,6 +35,28 @@ begin atomic
 end;
 comment on function pgsbert.column_type(oid, smallint) is 'The type of a column as DDL: domains as their base type, collation where it is not the type''s own';
 
+create or replace function pgsbert.text_of(source oid, number smallint, alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    with recursive base as (
+        select a.atttypid as type from pg_attribute as a where a.attrelid = source and a.attnum = number
+        union all
+        select t.typbasetype from base as b join pg_type as t on t.oid = b.type where t.typtype = 'd'
+    )
+    -- A cast of a user's own type is the user's own code, and a trigger function runs with the installer's rights:
+    -- the type's output function is not.
+    select case
+        when t.typnamespace = 'pg_catalog'::regnamespace
+            or exists (select from pg_depend as d where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e')
+        then format('%s.c%s::text', alias, number)
+        else format('format(''%%s'', %s.c%s)', alias, number)
+    end
+    from base as b
+    join pg_type as t on t.oid = b.type and t.typtype <> 'd'
+);
+comment on function pgsbert.text_of(oid, smallint, text) is 'A column of a transition table as text, without running code of the table''s owner';
+
 create or replace function pgsbert.key_index(source oid) returns oid
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -145,7 +167,7 @@ as $$
 declare
     owner oid := (select relowner from pg_class where oid = source);
 begin
-    if not pg_has_role(pgsbert.caller(), owner, 'usage') then
+    if pg_has_role(pgsbert.caller(), owner, 'usage') is false then
         raise insufficient_privilege using
             message = format('must be owner of table %s', source::regclass),
             hint = format('Ask %I to do it, or to grant you that role.', pg_get_userbyid(owner));

@@ -139,7 +139,7 @@ declare
     );
     has_text text := (
         -- null where there is none; comparing with '' does not fetch a toasted text, since the lengths differ
-        select string_agg(format('n.c%s::text collate "C" <> ''''', number), ' or ' order by i)
+        select string_agg(format('%s collate "C" <> ''''', pgsbert.text_of(v.source, number, 'n')), ' or ' order by i)
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
     -- a vector that came with a row without text must go; the worker takes it
@@ -153,7 +153,12 @@ declare
     changed text := (
         -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
         select string_agg(
-            format('coalesce(n.c%1$s::text collate "C", '''') <> coalesce(o.c%1$s::text collate "C", '''')', number), ' or ' order by i)
+            format(
+                'coalesce(%s collate "C", '''') <> coalesce(%s collate "C", '''')',
+                pgsbert.text_of(v.source, number, 'n'), pgsbert.text_of(v.source, number, 'o')
+            ),
+            ' or ' order by i
+        )
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
     dequeue text := format(
@@ -166,7 +171,7 @@ declare
     dequeue_side text := '';
     old_keys text := (select string_agg('o.c' || number, ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i));
     key_texts text := (
-        select string_agg(format('o.c%s::text', number), ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i)
+        select string_agg(format('format(''%%s'', o.c%s)', number), ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i)
     );
 begin
     if operation like '%rekey' then
@@ -257,7 +262,13 @@ begin
     reason := pgsbert.broken_by(v);
     if reason is not null then
         -- the user's write goes on; what cannot be embedded any more is said in pgsbert.status
-        perform pgsbert.mark_broken(v.id, reason);
+        -- and nobody waits for this mark, nor fails by it: workers look as well
+        if current_setting('transaction_isolation') like 'read%' then
+            perform from pgsbert.vectorizer as w where w.id = v.id and w.broken_reason is null for no key update skip locked;
+            if found then
+                perform pgsbert.mark_broken(v.id, reason);
+            end if;
+        end if;
         return null;
     end if;
     return pgsbert.enqueue_sql(v, operation);

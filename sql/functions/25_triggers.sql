@@ -18,10 +18,40 @@ begin
     -- needs it once, to make the triggers.
     execute format('revoke all on function %s from public', signature);
     execute format('grant execute on function %s to %I', signature, owner);
+    if v.side is not null then
+        -- Deleting from the side table runs whatever its owner put on it: with the owner's rights, not the installer's.
+        execute format('alter function %s owner to %I', signature, owner);
+    end if;
     execute format('comment on function %s is %L', signature, 'A trigger function of vectorizer ' || v.name);
 end;
 $$;
 comment on function pgsbert.make_trigger_function(pgsbert.vectorizer, text, text, text) is 'Makes one trigger function of a vectorizer';
+
+create or replace function pgsbert.grant_to_owner(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    owner name := (
+        select pg_get_userbyid(p.proowner) from pg_proc as p
+        where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_delete()', v.id))
+    );
+begin
+    if v.side is null or owner is null or has_table_privilege(owner, format('pgsbert.pending_%s', v.id), 'insert')
+       and has_schema_privilege(owner, 'pgsbert', 'usage') then
+        return;
+    end if;
+    execute format('grant usage on schema pgsbert to %I', owner);
+    execute format('grant usage on sequence pgsbert.revision to %I', owner);
+    execute format('grant select, insert, update, delete on pgsbert.pending_%s to %I', v.id, owner);
+    execute format(
+        'grant execute on function pgsbert.wake(), pgsbert.enqueue_anew(integer, text), pgsbert.leave_to_worker(integer, text[]), '
+        'pgsbert.vectorizer_numbered(integer), pgsbert.column_type(oid, smallint), pgsbert.key_columns(oid), pgsbert.key_index(oid) to %I',
+        owner
+    );
+end;
+$$;
+comment on function pgsbert.grant_to_owner(pgsbert.vectorizer) is 'Gives the owner of a side table what its trigger functions need';
 
 create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
 language plpgsql
@@ -205,9 +235,16 @@ begin
     return jsonb_populate_record(new, jsonb_build_object(target, null));
 end;
 $body$, v.id, coalesce(v.target_number, 0)));
+    perform pgsbert.grant_to_owner(v);
 end;
 $$;
 comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';
+
+create or replace function pgsbert.vectorizer_numbered(vectorizer_id integer) returns pgsbert.vectorizer
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+return (select v from pgsbert.vectorizer as v where v.id = vectorizer_id);
+comment on function pgsbert.vectorizer_numbered(integer) is 'A vectorizer, for trigger functions that run with the rights of the table''s owner';
 
 create or replace function pgsbert.leave_to_worker(vectorizer_id integer, key text[]) returns void
 language plpgsql
@@ -220,7 +257,7 @@ declare
     places text;
     statement text;
 begin
-    select * into v from pgsbert.vectorizer where id = vectorizer_id;
+    v := pgsbert.vectorizer_numbered(vectorizer_id);
     select
         string_agg('k' || k.place, ', ' order by k.place),
         string_agg(format('$1[%s]::%s', k.place, pgsbert.column_type(pending, k.place::smallint)), ', ' order by k.place)

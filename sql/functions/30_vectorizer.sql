@@ -548,9 +548,10 @@ declare
     v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
 begin
     perform pgsbert.check_owner(v.source);
-    -- the walk starts again; every row it reaches is queued, whatever vector it has
-    execute format('delete from pgsbert.fill_%s', v.id);
     update pgsbert.vectorizer as w set filled_at = null, index_error = null where w.id = v.id;
+    -- The walk starts again; every row it reaches is queued, whatever vector it has. After the row lock, which a
+    -- worker's range holds, so that its new last key is visible here.
+    execute format('delete from pgsbert.fill_%s', v.id);
     perform pgsbert.announce();
 end;
 $$;

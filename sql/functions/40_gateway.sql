@@ -43,7 +43,7 @@ begin
                                        date_trunc('second', clock_timestamp() - last_seen)) end;
     end if;
     insert into pgsbert.request as r (kind, model, query, texts, deadline)
-    values (put.kind, m.name, put.query, put.texts, clock_timestamp() + patience)
+    values (put.kind, m.name, put.query, put.texts, clock_timestamp() + least(patience, interval '1 hour'))
     returning r.token into ticket;
     perform pg_notify('pgsbert_request', '');
     return ticket;
@@ -187,7 +187,12 @@ begin
     -- Remembered for the transaction in a cursor: it writes nothing, ends with the transaction and works in a
     -- parallel plan, where a setting cannot be changed. The hash only finds it; the text is compared.
     slot := 'pgsbert_embed_' || hashtextextended(content, hashtextextended(coalesce(model, ''), 0));
-    if exists (select from pg_cursors where name = slot::text) then
+    -- A stranger's cursor of that name would run its query with the rights of this function: only ours has this text,
+    -- which reads variables and nothing else.
+    if exists (
+        select from pg_cursors
+        where name = slot::text and statement = 'select content as content, model as model, vectors[1] as embedding'
+    ) then
         fetch absolute 1 from slot into memo;
         if memo.content = content and memo.model is not distinct from model then
             return memo.embedding;

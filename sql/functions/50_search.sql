@@ -561,6 +561,8 @@ begin
     execute format('alter table %s enable row level security', side);
     if forced then
         execute format('alter table %s force row level security', side);
+        -- the trigger functions delete with the owner's rights
+        execute format('create policy of_owner on %s to %I using (true) with check (true)', side, owner);
     end if;
     execute format('create policy of_worker on %s to pgsbert_worker using (true) with check (true)', side);
     execute format(
@@ -577,7 +579,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform pgsbert.check_owner((select v.source from pgsbert.vectorizer as v where v.id = vectorizer_id));
-    update pgsbert.vectorizer as v set side = register_side.side where v.id = vectorizer_id;
+    perform pgsbert.check_owner(side);
+    update pgsbert.vectorizer as v set side = register_side.side
+    where v.id = vectorizer_id and v.storage = 'table' and v.side is null;
 end;
 $$;
 comment on function pgsbert.register_side(integer, regclass) is 'Part of create_vectorizer: notes the side table';

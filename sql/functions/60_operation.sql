@@ -33,12 +33,13 @@ begin
         select * from pgsbert.vectorizer
         -- keys and errors are about rows: for those who may read them; null where the table is gone
         where has_table_privilege(pgsbert.caller(), source, 'select') is not false
+          and pgsbert.hidden_by(source, pg_get_userbyid(pgsbert.caller())) is null
         order by name
     loop
         return query execute format(
             'select %L, array[%s], l.attempts, l.error_class, l.error, l.failed_at from pgsbert.lease_%s as l where l.failed_at is not null',
             v.name,
-            (select string_agg(format('l.k%s::text', i), ', ') from generate_series(1, cardinality(v.key_numbers)) as i),
+            (select string_agg(format('format(''%%s'', l.k%s)', i), ', ') from generate_series(1, cardinality(v.key_numbers)) as i),
             v.id
         );
     end loop;
@@ -153,6 +154,8 @@ begin
     execute format('revoke all on all routines in schema pgsbert from %I', role);
     execute format('revoke all on all tables in schema pgsbert from %I', role);
     execute format('revoke all on schema pgsbert from %I', role);
+    -- what the triggers of its own side tables need is not usage
+    perform pgsbert.grant_to_owner(v) from pgsbert.vectorizer as v;
 end;
 $$;
 comment on function pgsbert.revoke_usage(text) is 'Takes back all that grant_usage gave';
@@ -185,11 +188,15 @@ as $$
 #variable_conflict use_column
 declare
     v pgsbert.vectorizer;
+    gone text;
     reason text;
     worker name := (select r.rolname from pg_roles as r where r.oid = pgsbert.caller());
 begin
     for v in select * from pgsbert.vectorizer loop
-        reason := coalesce(pgsbert.broken_by(v), pgsbert.hidden_by(v.source, worker));
+        -- the rights of a side table's owner go when the table is given to another
+        perform pgsbert.grant_to_owner(v);
+        gone := pgsbert.broken_by(v);
+        reason := coalesce(gone, pgsbert.hidden_by(v.source, worker));
         continue when reason is not distinct from v.broken_reason;
         -- another worker may hold it, and finds the same
         perform from pgsbert.vectorizer as w where w.id = v.id for no key update skip locked;
@@ -197,9 +204,9 @@ begin
         update pgsbert.vectorizer as w
         set broken_reason = reason,
             -- what changed while no statement could be made for the table was not queued: walk over it again
-            filled_at = case when reason is null and v.broken_reason not like 'row security%' then null else w.filled_at end
+            filled_at = case when gone is null and v.broken_reason not like 'row security%' then null else w.filled_at end
         where w.id = v.id;
-        if reason is null and v.broken_reason not like 'row security%' then
+        if gone is null and v.broken_reason not like 'row security%' then
             execute format('delete from pgsbert.fill_%s', v.id);
         end if;
         return query select v.name, reason;

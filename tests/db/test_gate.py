@@ -211,3 +211,21 @@ def test_a_model_that_fails_on_every_text_costs_no_row_its_attempts(articles: Co
         assert rows(articles, "select count(*) from pgsbert.lease_1 where failed_at is not null or attempts > 1") == [0]
         encoder.healed = True
         wait_until(lambda: embedded(articles) == 20, timeout=20)
+
+
+def test_a_trigger_that_lacks_a_table_fails_its_rows_and_stops_no_other_table(
+    connection: psycopg.Connection[Any], database: Database
+) -> None:
+    connection.execute(
+        "create function audit() returns trigger language plpgsql as $$"
+        " begin insert into audit_log values (1); return new; end; $$"
+    )
+    for name in ("audited", "plain"):
+        connection.execute(f"create table {name} (id int primary key, body text)")
+        connection.execute("select pgsbert.create_vectorizer(%s::regclass, '{body}', model => 'fake-8')", [name])
+    connection.execute("create trigger audit before update on audited for each row execute function audit()")
+    connection.execute("insert into audited values (1, 'a')")
+    connection.execute("insert into plain values (1, 'a')")
+    with run_worker(database.dsn, encoder=FakeEncoder(8)):
+        wait_until(lambda: rows(connection, "select id from plain where embedding is not null"))
+        wait_until(lambda: rows(connection, "select key from pgsbert.failures where vectorizer = 'audited'"))

@@ -501,6 +501,32 @@ async def test_the_walk_waits_for_an_edit_no_longer_than_its_lock_timeout(
     assert right(articles) == dict.fromkeys(range(1, 9), True)
 
 
+async def test_a_refresh_during_a_range_of_the_walk_begins_at_the_first_row(
+    articles: Connection, open_queue: OpenQueue, database: Database
+) -> None:
+    queue = await open_queue()
+    insert(articles, "a", "b", "c")
+    articles.execute("update pgsbert.vectorizer set filled_at = null")
+    with user(database, "select from pgsbert.vectorizer for no key update") as worker:
+        # a range under way: it has not committed its last key
+        worker.execute("insert into pgsbert.fill_1 select max(id) from articles")
+        refreshing = Thread(target=database.execute, args=("select pgsbert.refresh('articles')",))
+        refreshing.start()
+        wait_until(lambda: rows(articles, "select pid from pg_locks where not granted"))
+        worker.commit()
+    refreshing.join(10)
+    assert rows(articles, "select count(*) from pgsbert.fill_1") == [0]
+    assert await queue.fill(10) == 3
+
+
+async def test_a_claim_of_vanished_rows_only_counts_as_work(articles: Connection, open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    articles.execute("insert into pgsbert.pending_1 (k1, revision) select i, -i from generate_series(1, 5) as i")
+    assert await queue.claim(3) == []
+    assert queue.claimed == 3
+    assert pending(articles) == 2
+
+
 async def test_rows_changed_during_the_walk_end_right(articles: Connection, open_queue: OpenQueue) -> None:
     queue = await open_queue()
     refill(articles, 20)
