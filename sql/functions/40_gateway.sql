@@ -10,31 +10,43 @@ set search_path = pg_catalog, pg_temp
 return (select max(seen_at) from pgsbert.worker where seen_at > clock_timestamp() - interval '15 seconds');
 comment on function pgsbert.live_worker_seen() is 'The last heartbeat of a worker, null if none was seen for 15 seconds';
 
-create or replace function pgsbert.put(kind text, model text, query text, texts text[], patience interval) returns uuid
-language plpgsql security definer
+create or replace function pgsbert.model_for(kind text, model text) returns pgsbert.model
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     wanted text := case kind when 'embed' then 'bi-encoder' else 'cross-encoder' end;
     m pgsbert.model;
-    last_seen timestamptz;
-    ticket uuid;
 begin
     select * into m from pgsbert.model as r
-    where r.name = put.model or (put.model is null and r.is_default and r.kind = wanted);
-    if not found and put.model is null and kind = 'rerank' then
+    where r.name = model_for.model or (model_for.model is null and r.is_default and r.kind = wanted);
+    if not found and model_for.model is null and kind = 'rerank' then
         raise exception using errcode = 'PB005',
             message = 'no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2',
             hint = 'Reranking needs a cross-encoder; embeddings do not replace it.';
     elsif not found then
         raise exception using errcode = 'PB003',
-            message = case when put.model is null then 'no default bi-encoder is registered'
-                           else format('no model is registered as "%s"', put.model) end,
-            hint = format('Register it: pgsbert model add %s', coalesce(put.model, 'all-MiniLM-L6-v2'));
+            message = case when model_for.model is null then 'no default bi-encoder is registered'
+                           else format('no model is registered as "%s"', model_for.model) end,
+            hint = format('Register it: pgsbert model add %s', coalesce(model_for.model, 'all-MiniLM-L6-v2'));
     elsif m.kind <> wanted then
         raise exception using errcode = 'PB004',
             message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, kind, wanted);
     end if;
+    return m;
+end;
+$$;
+comment on function pgsbert.model_for(text, text) is 'The registered model that answers a question of a kind, the default for null; PB003, PB004 or PB005';
+
+create or replace function pgsbert.put(kind text, model text, query text, texts text[], patience interval) returns uuid
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    m pgsbert.model := pgsbert.model_for(kind, model);
+    last_seen timestamptz;
+    ticket uuid;
+begin
     if pgsbert.live_worker_seen() is null then
         select max(seen_at) into last_seen from pgsbert.worker;
         raise exception using errcode = 'PB001',

@@ -279,23 +279,8 @@ create or replace function pgsbert.check_reranker(model text) returns void
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    m pgsbert.model;
 begin
-    select * into m from pgsbert.model as r
-    where r.name = check_reranker.model or (check_reranker.model is null and r.is_default and r.kind = 'cross-encoder');
-    if found and m.kind <> 'cross-encoder' then
-        raise exception using errcode = 'PB004',
-            message = format('"%s" is a %s: to rerank, a cross-encoder is needed', m.name, m.kind);
-    elsif not found and model is not null then
-        raise exception using errcode = 'PB003',
-            message = format('no model is registered as "%s"', model),
-            hint = format('Register it: pgsbert model add %s', model);
-    elsif not found then
-        raise exception using errcode = 'PB005',
-            message = 'no reranker: run pgsbert model add cross-encoder/ms-marco-MiniLM-L6-v2',
-            hint = 'Reranking needs a cross-encoder; embeddings do not replace it.';
-    end if;
+    perform pgsbert.model_for('rerank', model);
 end;
 $$;
 comment on function pgsbert.check_reranker(text) is 'Raises PB003, PB004 or PB005 unless there is such a cross-encoder';
