@@ -46,6 +46,9 @@ create table pgsbert.vectorizer (
     index_error text,
     stamp text not null,
     created_at timestamptz not null default now(),
+    template text,
+    row_triggers boolean not null default false,
+    swept_at timestamptz,
     constraint vectorizer_pkey primary key (id),
     constraint vectorizer_name_unique unique (name),
     constraint vectorizer_model_registered foreign key (model) references pgsbert.model (name),
@@ -58,6 +61,9 @@ comment on table pgsbert.vectorizer is 'What is embedded: a source table, its tr
 comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those at creation';
 comment on column pgsbert.vectorizer.stamp is 'the database and table that the attnums belong to';
 comment on column pgsbert.vectorizer.filled_at is 'when the walk over the existing rows ended; null while it goes on';
+comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns, {column} by {column}; null: one a line';
+comment on column pgsbert.vectorizer.row_triggers is 'Changes are found row by row: partitions, and tables that a subscription writes';
+comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks for rows no trigger saw has ended';
 
 -- One sequence for all queues: a row deleted and inserted again must not look unchanged.
 create sequence pgsbert.revision;
