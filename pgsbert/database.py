@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, set up the way pgsbert needs them, and the named statements of sql/queries.sql."""
+"""Connections to PostgreSQL, set up the way pgsbert needs them, and the named statements of sql/."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ KEEPALIVE: Mapping[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 
+FILES = ("queries.sql", "doctor.sql")
 _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 @cache
 def _statements() -> Mapping[str, LiteralString]:
-    text = files("pgsbert.sql").joinpath("queries.sql").read_text(encoding="utf-8")
-    parts = _NAMED.split(text)[1:]
+    texts = (files("pgsbert.sql").joinpath(name).read_text(encoding="utf-8") for name in FILES)
+    parts = [part for text in texts for part in _NAMED.split(text)[1:]]
     return {name: body.strip().rstrip(";") for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def statement(name: str, /, **identifiers: sql.Composable) -> sql.Composed:
     """Return the named statement of sql/queries.sql with its {placeholders} filled by identifiers."""
     return sql.SQL(_statements()[name]).format(**identifiers)
+
+
+def plain_statement(name: str, /) -> LiteralString:
+    """Return the named statement of sql/doctor.sql, which has neither placeholders nor parameters."""
+    return _statements()[name]
 
 
 async def connect_async(dsn: str, *, application_name: str, **parameters: Any) -> psycopg.AsyncConnection[Any]:

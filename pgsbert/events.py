@@ -1,14 +1,32 @@
-"""Log events, not prose: ``settled vectorizer=articles done=64 seconds=0.8``. Never the text of users' rows."""
+"""Log events, not prose: ``settled vectorizer=articles done=64 seconds=0.8``. Never the text of users' rows.
+
+The log is one reader of the events; whoever subscribes, as the metrics do, is told of the same ones.
+"""
 
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Observer: TypeAlias = Callable[[str, Mapping[str, object]], None]
 
 _LOGGER = logging.getLogger("pgsbert")
+_observers: list[Observer] = []
+
+
+def subscribe(observer: Observer) -> Callable[[], None]:
+    """Call ``observer(event, fields)`` for every event, whatever the log's level; returns what ends that."""
+    _observers.append(observer)
+    return lambda: _observers.remove(observer)
 
 
 def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
     """Log one event with its fields; a value with blanks is quoted."""
+    for observer in _observers:
+        observer(event, fields)
     if _LOGGER.isEnabledFor(level):
         _LOGGER.log(level, "%s", " ".join([event, *(f"{name}={_shown(value)}" for name, value in fields.items())]))
 

@@ -67,6 +67,7 @@ class Listener:
     def __init__(self, dsn: str, events: Mapping[str, asyncio.Event]) -> None:
         self._dsn = dsn
         self._events = events
+        self.is_listening = False
 
     async def run(self) -> None:
         """Listen until cancelled; never raises on a lost connection."""
@@ -77,12 +78,15 @@ class Listener:
                     for channel in self._events:
                         await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                     attempt = 0
+                    self.is_listening = True
                     for event in self._events.values():
                         event.set()
                     async for notification in connection.notifies():
                         self._events[notification.channel].set()
             except psycopg.OperationalError as error:
                 log("listener_lost", error=type(error).__name__)
+            finally:
+                self.is_listening = False
             wait = delay(attempt, first=RECONNECT_FIRST, most=RECONNECT_MOST, chance=random.random())
             attempt += 1
             await asyncio.sleep(wait.total_seconds())

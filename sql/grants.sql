@@ -24,7 +24,8 @@ grant execute on function
     pgsbert.missing_column(pgsbert.vectorizer),
     pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
-    pgsbert.judge_vectorizers()
+    pgsbert.judge_vectorizers(),
+    pgsbert.queue_counts()
 to pgsbert_worker;
 
 select pgsbert.grant_usage_again();

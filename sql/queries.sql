@@ -334,8 +334,15 @@ insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(ver
 returning id, pg_advisory_lock(1885827939, id);
 
 -- name: heartbeat
-update pgsbert.worker set seen_at = clock_timestamp(), models = %(models)s, rates = %(rates)s where id = %(worker)s
+update pgsbert.worker
+set seen_at = clock_timestamp(), models = %(models)s, rates = %(rates)s, listening = %(listening)s
+where id = %(worker)s
 returning id;
+
+-- name: queue_counts
+select v.name, c.pending, c.failed, coalesce(extract(epoch from clock_timestamp() - c.oldest_pending), 0)::double precision
+from pgsbert.queue_counts() as c
+join pgsbert.vectorizer as v on v.id = c.id;
 
 -- name: unregister_worker
 delete from pgsbert.worker where id = %(worker)s;

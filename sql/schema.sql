@@ -78,6 +78,7 @@ create table pgsbert.worker (
     version text not null,
     models jsonb not null default '{}',
     rates jsonb not null default '{}',
+    listening boolean not null default false,
     constraint worker_pkey primary key (id)
 );
 comment on table pgsbert.worker is 'Workers that are running, with their heartbeat, the models they found and their rows a second';

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import ask, models, run, setup
+from pgsbert.cli import ask, models, operate, run, setup
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command()(run.worker)
 app.command()(run.demo)
 app.command()(run.up)
 app.command()(ask.status)
+app.command()(operate.doctor)
+app.command()(operate.health)
 app.command()(ask.embed)
 app.command()(ask.search)
 app.command()(ask.rerank)

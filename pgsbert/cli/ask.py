@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import psycopg
 import typer
 from psycopg.rows import dict_row
 
 import pgsbert
-from pgsbert.cli.options import Dsn, Json, show_table
+from pgsbert.cli.options import Dsn, Json, show_table, watching
 from pgsbert.database import connect
 from pgsbert.settings import database_dsn
+
+if TYPE_CHECKING:
+    from rich.live import Live
 
 Model = Annotated[
     Optional[str],
@@ -21,15 +26,32 @@ Model = Annotated[
 ]
 
 
-def status(dsn: Dsn = None, as_json: Json = False) -> None:
+def status(
+    dsn: Dsn = None,
+    as_json: Json = False,
+    watch: Annotated[
+        Optional[float],
+        typer.Option("--watch", min=0.1, help="Show it anew every so many seconds, until Ctrl-C.", show_default=False),
+    ] = None,
+) -> None:
     """Show each vectorizer: state, rows, pending, failed, rate and workers."""
     with connect(database_dsn(dsn)) as connection:
-        vectorizers = _rows(connection, "select * from pgsbert.status")
+        if watch is None:
+            _show_status(connection, as_json)
+            return
+        with suppress(KeyboardInterrupt), nullcontext() if as_json else watching() as screen:
+            while True:
+                _show_status(connection, as_json, screen)
+                time.sleep(watch)
+
+
+def _show_status(connection: psycopg.Connection[Any], as_json: bool, screen: Live | None = None) -> None:
+    vectorizers = _rows(connection, "select * from pgsbert.status")
     if as_json:
         typer.echo(json.dumps(vectorizers, default=str))
         return
     columns = ("name", "source", "state", "rows", "pending", "failed", "oldest_pending", "rate", "workers", "reason")
-    show_table(columns, ([vectorizer[column] for column in columns] for vectorizer in vectorizers))
+    show_table(columns, ([vectorizer[column] for column in columns] for vectorizer in vectorizers), screen)
 
 
 def embed(

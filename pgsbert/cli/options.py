@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -24,9 +25,24 @@ Device = Annotated[
 ]
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; None is an empty cell, and brackets or colons in users' texts are no markup."""
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], screen: Live | None = None) -> None:
+    """Print a table, in place of the last one on a ``screen``.
+
+    None is an empty cell, and brackets or colons in users' texts are no markup.
+    """
     table = Table(*columns)
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    if screen is not None and screen.console.is_terminal:
+        screen.update(table, refresh=True)
+    else:
+        _console().print(table)
+
+
+def watching() -> Live:
+    """Return a screen on which each table takes the place of the one before; where there is none, they follow."""
+    return Live(console=_console(), auto_refresh=False, transient=False)
+
+
+def _console() -> Console:
+    return Console(markup=False, emoji=False, highlight=False)

@@ -9,15 +9,19 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from pgsbert.cli.options import AllowFake, Device, Dsn
+from pgsbert.errors import UsageError
+from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pgsbert.worker import Worker
 
 
 def worker(
@@ -26,6 +30,13 @@ def worker(
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
     device: Device = None,
     allow_fake: AllowFake = False,
+    metrics_port: Annotated[
+        Optional[int],
+        typer.Option(
+            "--metrics-port", min=0, max=65535, help="Serve /metrics, /ready and /live for Prometheus and probes."
+        ),
+    ] = None,
+    metrics_address: Annotated[str, typer.Option("--metrics-address", help="Address to serve them on.")] = "127.0.0.1",
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
 ) -> None:
     """Embed new and changed rows and answer questions, until SIGTERM or Ctrl-C."""
@@ -33,7 +44,12 @@ def worker(
     from pgsbert.worker import Options, Worker
 
     _log_to_stderr()
-    options = Options(dsn=database_dsn(dsn), drain=drain, poll=timedelta(seconds=poll))
+    options = Options(
+        dsn=database_dsn(dsn),
+        drain=drain,
+        poll=timedelta(seconds=poll),
+        counts_queues=metrics_port is not None,
+    )
 
     async def run() -> None:
         one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))
@@ -41,6 +57,8 @@ def worker(
             asyncio.get_running_loop().add_signal_handler(number, one.stop)
         if until_eof:
             _call_at_eof(one.stop)
+        if metrics_port is not None:
+            _serve_metrics(one, metrics_address, metrics_port)
         await one.run()
 
     asyncio.run(run())
@@ -73,6 +91,20 @@ def up(
         dsn = server.dsn(database)
         schema.install(dsn)
         sidecar.keep_working(dsn, announce=lambda: typer.echo(dsn), check=server.dsn)
+
+
+def _serve_metrics(one: Worker, address: str, port: int) -> None:
+    try:
+        from pgsbert.worker.metrics import Metrics, serve
+    except ImportError as error:
+        raise UsageError('Metrics need prometheus-client: pip install "pgsbert[worker]".') from error
+    metrics = Metrics(lambda: one.unready)
+    subscribe(metrics.observe)
+    try:
+        server = serve(metrics, lambda: one.unready, address=address, port=port)
+    except OSError as error:
+        raise UsageError(f"The metrics cannot be served on {address}:{port}: {error.strerror}.") from error
+    log("metrics_served", address=address, port=server.server_port)
 
 
 def _log_to_stderr() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import os
 import random
 import socket
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pgsbert.worker.models import Load
 
 HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
+COUNT_EACH = 5  # heartbeats, for the metrics
 POLL_WITHOUT_NOTIFY = timedelta(seconds=1)
 STOP_WITHIN = 7.0  # seconds for the batch in the model to end after SIGTERM
 
@@ -55,6 +58,7 @@ class Options:
     dsn: str
     drain: bool = False
     poll: timedelta = timedelta(seconds=5)
+    counts_queues: bool = False  # for the metrics
 
 
 class Worker:
@@ -68,6 +72,23 @@ class Worker:
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
         self._catalog_changed = asyncio.Event()
+        self._rows: Rows | None = None  # while connected
+        self._listener: Listener | None = None
+
+    @property
+    def unready(self) -> str | None:
+        """Why this worker does not serve at the moment, None if it does: connected, listening, its models loaded."""
+        if self._stop.is_set():
+            return "it is stopping"
+        if self._rows is None or self._listener is None:
+            return "no connection to PostgreSQL"
+        if not self._listener.is_listening:
+            return "the listener has no connection"
+        states = self._models.states
+        for name in sorted({vectorizer.model for vectorizer in self._rows.vectorizers}):
+            if states.get(name) != "present":
+                return f"model {name}: {states.get(name, 'not loaded yet')}"
+        return None
 
     def stop(self) -> None:
         """End after the batch in the model, with all leases given back."""
@@ -133,20 +154,26 @@ class Worker:
                 stop=self._stop,
                 poll=await self._poll(rows_connection),
             )
+            listener = Listener(
+                connect,
+                {
+                    "pgsbert": self._changed,
+                    "pgsbert_request": self._asked,
+                    "pgsbert_catalog": self._catalog_changed,
+                },
+            )
+            self._rows, self._listener = rows, listener
+            stack.callback(self._forget_connections)
             await self._run_together(
                 self._run_rows(rows, rows_connection, worker),
                 questions.run(),
                 self._beat(questions_connection, rows, worker),
-                Listener(
-                    connect,
-                    {
-                        "pgsbert": self._changed,
-                        "pgsbert_request": self._asked,
-                        "pgsbert_catalog": self._catalog_changed,
-                    },
-                ).run(),
+                listener.run(),
                 self._build_indexes(rows),
             )
+
+    def _forget_connections(self) -> None:
+        self._rows = self._listener = None
 
     async def _poll(self, connection: psycopg.AsyncConnection[Any]) -> timedelta:
         """Return how often to look: often, where writers do not notify because transactions may be prepared."""
@@ -204,15 +231,23 @@ class Worker:
 
     async def _beat(self, connection: psycopg.AsyncConnection[Any], rows: Rows, worker: int) -> None:
         seen: dict[VectorizerId, int] = {}
-        while True:
+        for beat in itertools.count():
             rates = {str(v): (count - seen.get(v, 0)) / HEARTBEAT_EVERY for v, count in rows.settled.items()}
             seen = rows.settled
             cursor = await connection.execute(
                 statement("heartbeat"),
-                {"worker": worker, "models": Jsonb(self._models.states), "rates": Jsonb(rates)},
+                {
+                    "worker": worker,
+                    "models": Jsonb(self._models.states),
+                    "rates": Jsonb(rates),
+                    "listening": self._listener is not None and self._listener.is_listening,
+                },
             )
             if await cursor.fetchone() is None:
                 raise ConnectionLostError("this worker was taken for dead: its connection was gone")
+            if self._options.counts_queues and beat % COUNT_EACH == 0:
+                cursor = await connection.execute(statement("queue_counts"))
+                log("queue_counted", level=logging.DEBUG, counts=await cursor.fetchall())
             await asyncio.sleep(HEARTBEAT_EVERY)
 
     async def _build_indexes(self, rows: Rows) -> None:
