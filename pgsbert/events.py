@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Observer: TypeAlias = Callable[[str, Mapping[str, object]], None]
 
+from pgsbert.failures import without_values
+
 _LOGGER = logging.getLogger("pgsbert")
 _observers: list[Observer] = []
 
@@ -29,6 +31,13 @@ def log(event: str, *, level: int = logging.INFO, **fields: object) -> None:
         observer(event, fields)
     if _LOGGER.isEnabledFor(level):
         _LOGGER.log(level, "%s", " ".join([event, *(f"{name}={_shown(value)}" for name, value in fields.items())]))
+
+
+def log_traceback(event: str, error: Exception, **fields: object) -> None:
+    """Log an error that nobody expected: where it was raised, and of what it says only what quotes no row."""
+    shown = RuntimeError(without_values(error)).with_traceback(error.__traceback__)
+    fields_shown = "".join(f" {name}={_shown(value)}" for name, value in fields.items())
+    _LOGGER.error("%s%s", event, fields_shown, exc_info=shown)
 
 
 def storable(message: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from pgsbert.failures import is_permanent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -32,16 +34,18 @@ class Embedded:
 
     revision: Revision
     vector: NDArray[np.float32] | None
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What the model said about one text."""
+    """What the model said about one text; a permanent failure would come again, and is not tried again."""
 
     revision: Revision
     attempts: int
     error_class: str
     error: str
+    permanent: bool = False
 
 
 Outcome: TypeAlias = Embedded | Failed
@@ -51,30 +55,36 @@ def embed(changes: Sequence[Change], encode: Encode) -> list[Outcome]:
     """Encode each different text once and return one outcome a change, in their order.
 
     When the model raises, the batch is halved until the text that it cannot take is alone; its neighbours are
-    embedded. A vector with NaN or infinity fails like an exception.
+    embedded, by at most 1 + 2 k log2 n calls for k such texts of n. A vector with NaN or infinity fails like an
+    exception.
     """
     texts = list(dict.fromkeys(change.text for change in changes if change.text))
     results = dict(zip(texts, _encode_halving(texts, encode), strict=True))
     return [_outcome(change, results) for change in changes]
 
 
-def _outcome(change: Change, results: dict[str, NDArray[np.float32] | Exception]) -> Outcome:
+def _outcome(change: Change, results: dict[str, NDArray[np.float32] | BaseException]) -> Outcome:
     if not change.text:
-        return Embedded(change.revision, None)
+        return Embedded(change.revision, None, change.attempts)
     result = results[change.text]
-    if isinstance(result, Exception):
-        return Failed(change.revision, change.attempts, type(result).__name__, str(result))
-    return Embedded(change.revision, result)
+    if isinstance(result, BaseException):
+        error_class = type(result).__name__
+        return Failed(change.revision, change.attempts, error_class, str(result), permanent=is_permanent(result))
+    return Embedded(change.revision, result, change.attempts)
 
 
-def _encode_halving(texts: list[str], encode: Encode) -> list[NDArray[np.float32] | Exception]:
+def _encode_halving(texts: list[str], encode: Encode) -> list[NDArray[np.float32] | BaseException]:
     if not texts:
         return []
     try:
         vectors = encode(texts)
         if not np.isfinite(vectors).all():
             raise FloatingPointError("the model returned NaN or infinity")
-    except Exception as error:  # whatever a model raises, it is the text's failure and not the worker's
+    except KeyboardInterrupt:
+        raise
+    # whatever a model raises, it is the text's failure and not the worker's: also sys.exit(), and the panic of a
+    # tokenizer in Rust, which is no Exception
+    except BaseException as error:
         if len(texts) == 1:
             return [error]
         middle = len(texts) // 2

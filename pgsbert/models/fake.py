@@ -1,7 +1,7 @@
 """Models without a model: the same numbers on every machine, texts that share words are near, no torch.
 
-Marker texts make a worker's bad days happen: ``fake:raise`` raises, ``fake:exit`` ends the process with 70,
-``fake:hang`` never returns, ``fake:slow`` takes 0.2 s.
+Marker texts make a worker's bad days happen: ``fake:raise`` raises what may pass, ``fake:refuse`` what
+will come again, ``fake:exit`` ends the process with 70, ``fake:hang`` never returns, ``fake:slow`` takes 0.2 s.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def obey(texts: Iterable[str]) -> None:
             continue
         if "fake:raise" in text:
             raise RuntimeError("fake:raise was in a text")
+        if "fake:refuse" in text:
+            raise ValueError("fake:refuse was in a text")
         if "fake:exit" in text:
             os._exit(70)
         while "fake:hang" in text:

@@ -12,6 +12,7 @@ import psycopg
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace
 from pgsbert.events import log
+from pgsbert.failures import is_about_row, is_permanent
 from pgsbert.work import Embedded, Failed
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ CATALOG_MOVED = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
 )
-
-
-OUT_OF_RESOURCES = (psycopg.errors.InsufficientResources, psycopg.errors.DiskFull, psycopg.errors.OutOfMemory)
 
 
 class Settler:
@@ -69,9 +67,7 @@ class Settler:
             log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
             return set()
         except psycopg.Error as error:
-            # with a context it is not our statement that lacks something, but a trigger of the table
-            moved = isinstance(error, CATALOG_MOVED) and error.diag.context is None
-            if moved or queue.is_cut_off or isinstance(error, OUT_OF_RESOURCES):
+            if queue.is_cut_off or not is_about_row(error):
                 raise
             # the table's own triggers and constraints may refuse one row: find it, store its neighbours
             if len(piece) > 1:
@@ -79,15 +75,16 @@ class Settler:
                 return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
             failed = Failed(
                 piece[0].revision,
-                MAX_ATTEMPTS,
+                piece[0].attempts,
                 type(error).__name__,
                 error.diag.message_primary or str(error),
+                permanent=is_permanent(error),
             )
             await self.fail(queue, [failed])
             return {piece[0].revision}
 
     async def fail(self, queue: Queue, failures: Iterable[Failed]) -> None:
-        """Let rows wait for their next attempt, or give them up after the last."""
+        """Let rows wait for their next attempt; give them up after the last, or at once where no attempt can help."""
         for failed in failures:
             log(
                 "failed",
@@ -95,7 +92,8 @@ class Settler:
                 attempts=failed.attempts,
                 error_class=failed.error_class,
             )
-            if failed.attempts < MAX_ATTEMPTS or not await queue.give_up(failed):
+            hopeless = failed.permanent or failed.attempts >= MAX_ATTEMPTS
+            if not hopeless or not await queue.give_up(failed):
                 wait = delay(
                     failed.attempts,
                     first=timedelta(seconds=0.5),

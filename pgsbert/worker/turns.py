@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace, plan_batches
 from pgsbert.errors import ModelOutputError, PgsbertError
-from pgsbert.events import log
+from pgsbert.events import log, log_traceback
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker.inference import ROWS
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS, Settler
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from pgsbert.types import Encoder, Vectors
     from pgsbert.work import Encode
     from pgsbert.worker.inference import Inference
-
-LOGGER = logging.getLogger("pgsbert")
 
 FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
 SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
@@ -120,7 +117,7 @@ class Turns:
         except Exception as error:  # what one table does must not stop the others
             if self.queue.is_cut_off:
                 raise
-            LOGGER.exception("turn_failed vectorizer=%s", name)
+            log_traceback("turn_failed", error, vectorizer=name)
             reason = error
         else:
             if worked:
@@ -197,7 +194,7 @@ class Turns:
         for batch in self._batches(changes):
             outcomes = await self._inference.run(ROWS, embed, batch, encode)
             failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-            if len(failed) == len(outcomes):
+            if len(failed) == len(outcomes) or any(outcome.permanent for outcome in failed):
                 await self._check_health(encode, failed[0])
             waiting += [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
             await self.settler.fail(self.queue, failed)

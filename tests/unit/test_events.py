@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
-from pgsbert.events import log, storable
+import psycopg
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from pgsbert.events import log, log_traceback, storable
 
 
 def test_an_event_is_one_line_of_fields(caplog: pytest.LogCaptureFixture) -> None:
@@ -30,3 +29,25 @@ def test_an_event_below_the_level_is_not_written(caplog: pytest.LogCaptureFixtur
 def test_a_message_is_stored_without_what_postgresql_refuses() -> None:
     assert storable("a\0b\ud800c") == "ab?c"
     assert len(storable("x" * 5000)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (RuntimeError("a secret"), "RuntimeError"),
+        (psycopg.errors.InvalidTextRepresentation("a secret"), "InvalidTextRepresentation 22P02"),
+        (psycopg.errors.RaiseException("a secret"), "RaiseException P0001"),
+    ],
+)
+def test_a_traceback_says_where_and_what_and_quotes_no_row(
+    caplog: pytest.LogCaptureFixture, error: Exception, shown: str
+) -> None:
+    try:
+        raise error from ValueError("a secret")
+    except Exception as raised:
+        log_traceback("turn_failed", raised, vectorizer="my table")
+    assert caplog.messages == ["turn_failed vectorizer='my table'"]
+    assert f"in {test_a_traceback_says_where_and_what_and_quotes_no_row.__name__}" in caplog.text
+    assert caplog.text.rstrip().endswith(shown)
+    # the line that raised it is shown, and what stands there is no row's
+    assert "secret" not in caplog.text.replace('ValueError("a secret")', "")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from math import ceil, log2
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """An encoder of two numbers a text: length and first character. 'x' raises, 'n' gives NaN."""
+    """Two numbers a text: length and first character. 'x' raises what stays, 'y' what may pass, 'n' gives NaN."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -25,6 +27,8 @@ class Recorder:
         self.batches.append(list(texts))
         if any("x" in text for text in texts):
             raise ValueError("an x")
+        if any("y" in text for text in texts):
+            raise RuntimeError("a y")
         vectors = np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
         vectors[["n" in text for text in texts]] = np.nan
         return vectors
@@ -39,15 +43,30 @@ def numbers(outcome: Embedded | Failed) -> list[float] | None:
     return None if outcome.vector is None else outcome.vector.tolist()
 
 
-@given(st.lists(st.text("abxn", max_size=3), max_size=40))
+def expected_error(text: str) -> str | None:
+    found = [
+        error
+        for mark, error in (("x", "ValueError"), ("y", "RuntimeError"), ("n", "FloatingPointError"))
+        if mark in text
+    ]
+    return found[0] if found else None
+
+
+@given(st.lists(st.text("abcdxyn", max_size=3), max_size=60))
 def test_each_row_gets_its_own_outcome_whatever_its_neighbours_are(texts: list[str]) -> None:
-    outcomes = embed(changes(*texts), Recorder())
+    encode = Recorder()
+    outcomes = embed(changes(*texts), encode)
     assert [outcome.revision for outcome in outcomes] == list(range(len(texts)))
     for text, outcome in zip(texts, outcomes, strict=True):
-        if "x" in text or "n" in text:
-            assert isinstance(outcome, Failed)
-        else:
+        error = expected_error(text)
+        if error is None:
             assert numbers(outcome) == ([len(text), ord(text[0])] if text else None)
+        else:
+            assert isinstance(outcome, Failed)
+            assert (outcome.error_class, outcome.permanent) == (error, error == "ValueError")
+    different = {text for text in texts if text}
+    poison = sum(expected_error(text) is not None for text in different)
+    assert len(encode.batches) <= bool(different) + 2 * poison * ceil(log2(max(len(different), 1)))
 
 
 def test_identical_texts_are_encoded_once() -> None:
@@ -71,7 +90,20 @@ def test_no_rows_are_no_call() -> None:
 
 def test_a_text_that_raises_fails_with_its_reason_and_attempt() -> None:
     poison = Change(Revision(7), "x", 3)
-    assert embed([poison, *changes("a")], Recorder())[0] == Failed(Revision(7), 3, "ValueError", "an x")
+    assert embed([poison, *changes("a")], Recorder())[0] == Failed(Revision(7), 3, "ValueError", "an x", permanent=True)
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), type("PanicException", (BaseException,), {})("index out of range")])
+def test_a_text_that_ends_the_models_thread_fails_alone(raised: BaseException) -> None:
+    def encode(texts: Sequence[str]) -> Vectors:
+        if "x" in texts:
+            raise raised
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+    good, poison = embed(changes("a", "x"), encode)
+    assert numbers(good) == [1, 1]
+    assert isinstance(poison, Failed)
+    assert (poison.error_class, poison.permanent) == (type(raised).__name__, False)
 
 
 def test_a_vector_with_nan_fails_alone() -> None:
