@@ -222,6 +222,13 @@ begin
             'insert into %s (%s, revision) select %s, nextval(''pgsbert.revision'') from %s on conflict (%s) do nothing',
             pending, keys, old_keys, gone, keys
         );
+    when 'requeue side' then
+        return format(
+            'insert into %s (%s, revision) select %s, nextval(''pgsbert.revision'') from %s as t on conflict (%s) do nothing',
+            pending, keys,
+            (select string_agg(format('t.%I', a.attname), ', ' order by a.attnum) from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and key_count),
+            v.side, keys
+        );
     when 'gone rekey', 'gone delete' then
         return format('select array[%s] as key from %s', key_texts, gone);
     when 'unside' then
@@ -270,6 +277,20 @@ begin
             end if;
         end if;
         return null;
+    end if;
+    if v.side is not null and not has_table_privilege(pgsbert.trigger_owner(v), v.side, 'delete') then
+        -- the side table was given to another, and the functions not yet: the worker removes what must go
+        case operation
+        when 'unside', 'cleared' then
+            return null;
+        when 'rekey', 'delete' then
+            return pgsbert.enqueue_sql(v, 'requeue ' || operation);
+        when 'truncate' then
+            execute pgsbert.enqueue_sql(v, 'requeue side');
+            return null;
+        else
+            v.side := null;
+        end case;
     end if;
     return pgsbert.enqueue_sql(v, operation);
 end;

@@ -20,6 +20,7 @@ begin
     execute format('grant execute on function %s to %I', signature, owner);
     if v.side is not null then
         -- Deleting from the side table runs whatever its owner put on it: with the owner's rights, not the installer's.
+        owner := (select pg_get_userbyid(relowner) from pg_class where oid = v.side);
         execute format('alter function %s owner to %I', signature, owner);
     end if;
     execute format('comment on function %s is %L', signature, 'A trigger function of vectorizer ' || v.name);
@@ -27,18 +28,29 @@ end;
 $$;
 comment on function pgsbert.make_trigger_function(pgsbert.vectorizer, text, text, text) is 'Makes one trigger function of a vectorizer';
 
+create or replace function pgsbert.trigger_owner(v pgsbert.vectorizer) returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (select p.proowner from pg_proc as p where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_delete()', v.id)));
+comment on function pgsbert.trigger_owner(pgsbert.vectorizer) is 'With whose rights the trigger functions of a vectorizer run';
+
+create or replace function pgsbert.owner_lacks_grants(v pgsbert.vectorizer) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+return v.side is not null and not (
+    has_table_privilege(pgsbert.trigger_owner(v), format('pgsbert.pending_%s', v.id), 'insert')
+    and has_schema_privilege(pgsbert.trigger_owner(v), 'pgsbert', 'usage')
+);
+comment on function pgsbert.owner_lacks_grants(pgsbert.vectorizer) is 'Whether the trigger functions of a side table may not do what grant_to_owner lets them do';
+
 create or replace function pgsbert.grant_to_owner(v pgsbert.vectorizer) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    owner name := (
-        select pg_get_userbyid(p.proowner) from pg_proc as p
-        where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_delete()', v.id))
-    );
+    owner name := pg_get_userbyid(pgsbert.trigger_owner(v));
 begin
-    if v.side is null or owner is null or has_table_privilege(owner, format('pgsbert.pending_%s', v.id), 'insert')
-       and has_schema_privilege(owner, 'pgsbert', 'usage') then
+    if pgsbert.owner_lacks_grants(v) is not true then
         return;
     end if;
     execute format('grant usage on schema pgsbert to %I', owner);
@@ -53,8 +65,8 @@ end;
 $$;
 comment on function pgsbert.grant_to_owner(pgsbert.vectorizer) is 'Gives the owner of a side table what its trigger functions need';
 
-create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
-language plpgsql
+create or replace function pgsbert.unmoved_sql(v pgsbert.vectorizer) returns text
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -74,6 +86,27 @@ declare
         -- null for a dropped index: the key is gone, or has another type, for which its index was made anew
         ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
     );
+begin
+    if v.side is not null then
+        -- the side table may be renamed, moved or dropped
+        unmoved := unmoved || format(
+            ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
+            v.side, v.side::oid,
+            array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+            cardinality(v.key_numbers)
+        );
+    end if;
+    return unmoved;
+end;
+$$;
+comment on function pgsbert.unmoved_sql(pgsbert.vectorizer) is 'The condition that trigger functions made now would still fit their tables';
+
+create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unmoved text := pgsbert.unmoved_sql(v);
     -- tried here as well: an awake worker then costs neither a call nor a query
     wake text := $make$
     if queued > 0 and pg_try_advisory_lock_shared(1885827938, 1) then
@@ -85,13 +118,6 @@ declare
     leave_gone text := '';
 begin
     if v.side is not null then
-        -- the side table may be renamed, moved or dropped
-        unmoved := unmoved || format(
-            ' and to_regclass(%L) = %s::oid and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
-            v.side, v.side::oid,
-            array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
-            cardinality(v.key_numbers)
-        );
         clear_side := format($make$
     if queued > 0 then
         statement := pgsbert.enqueue_anew(%1$s, 'unside');
@@ -239,6 +265,43 @@ $body$, v.id, coalesce(v.target_number, 0)));
 end;
 $$;
 comment on function pgsbert.create_trigger_functions(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer for its source as it is now';
+
+create or replace function pgsbert.triggers_fit(v pgsbert.vectorizer) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    -- whole: the condition of a table that lost its first column is part of the old one
+    select strpos(p.prosrc, format('if %s then', pgsbert.unmoved_sql(v))) > 0
+        and (v.side is null or p.proowner = (select c.relowner from pg_class as c where c.oid = v.side))
+    from pg_proc as p
+    where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_update()', v.id))
+);
+comment on function pgsbert.triggers_fit(pgsbert.vectorizer) is 'Whether the trigger functions of a vectorizer would be made the same today; null where they were dropped';
+
+create or replace function pgsbert.mend_triggers(v pgsbert.vectorizer, broken boolean) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    unfit boolean := not broken and pgsbert.triggers_fit(v) is false;
+begin
+    if not unfit and pgsbert.owner_lacks_grants(v) is not true then
+        return;
+    end if;
+    -- whoever drops the vectorizer, or mends it in another worker, holds its row
+    perform from pgsbert.vectorizer as w where w.id = v.id for no key update skip locked;
+    if found and unfit then
+        perform pgsbert.create_trigger_functions(v);
+    elsif found then
+        perform pgsbert.grant_to_owner(v);
+    end if;
+exception when others then
+    -- Somebody changes the same functions or grants, or this installer may not. Writers lose only time by it, and the
+    -- next look tries again.
+    raise log 'pgsbert: the trigger functions of vectorizer "%" were not made anew: %', v.name, sqlerrm;
+end;
+$$;
+comment on function pgsbert.mend_triggers(pgsbert.vectorizer, boolean) is 'Makes the trigger functions of a vectorizer anew if its tables changed since: columns, key, place or owner';
 
 create or replace function pgsbert.vectorizer_numbered(vectorizer_id integer) returns pgsbert.vectorizer
 language sql stable security definer

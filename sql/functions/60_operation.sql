@@ -193,9 +193,8 @@ declare
     worker name := (select r.rolname from pg_roles as r where r.oid = pgsbert.caller());
 begin
     for v in select * from pgsbert.vectorizer loop
-        -- the rights of a side table's owner go when the table is given to another
-        perform pgsbert.grant_to_owner(v);
         gone := pgsbert.broken_by(v);
+        perform pgsbert.mend_triggers(v, broken => gone is not null);
         reason := coalesce(gone, pgsbert.hidden_by(v.source, worker));
         continue when reason is not distinct from v.broken_reason;
         -- another worker may hold it, and finds the same
