@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pgsbert.cli.options import AllowFake, Device, Dsn
+from pgsbert.errors import ModelHangsError
 from pgsbert.settings import database_dsn
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ def worker(
     dsn: Dsn = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
+    model_timeout: Annotated[
+        float, typer.Option("--model-timeout", min=0.05, help="Seconds that one call of a model may last.")
+    ] = 120,
     device: Device = None,
     allow_fake: AllowFake = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
@@ -33,7 +37,12 @@ def worker(
     from pgsbert.worker import Options, Worker
 
     _log_to_stderr()
-    options = Options(dsn=database_dsn(dsn), drain=drain, poll=timedelta(seconds=poll))
+    options = Options(
+        dsn=database_dsn(dsn),
+        drain=drain,
+        poll=timedelta(seconds=poll),
+        model_timeout=timedelta(seconds=model_timeout),
+    )
 
     async def run() -> None:
         one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))
@@ -43,10 +52,15 @@ def worker(
             _call_at_eof(one.stop)
         await one.run()
 
-    asyncio.run(run())
+    code = 0
+    try:
+        asyncio.run(run())
+    except ModelHangsError as error:
+        typer.echo(f"pgsbert: {error}", err=True)
+        code = 1
     sys.stderr.flush()
     # a model that hangs in its thread must not hold up the end
-    os._exit(0)
+    os._exit(code)
 
 
 def demo() -> None:
