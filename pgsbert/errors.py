@@ -27,5 +27,13 @@ class ModelOutputError(PgsbertError):
     """The model gave numbers that are not finite: nothing of the batch can be stored or ranked."""
 
 
+class ModelTimeoutError(PgsbertError):
+    """A call of the model did not return within its limit; its thread was left behind."""
+
+
+class ModelHangsError(PgsbertError):
+    """So many calls hang in this process that only another process helps; the command line exits with 1."""
+
+
 class VectorizerTimeoutError(PgsbertError):
     """Rows were still waiting to be embedded when the time was over."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import cached_property
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pgsbert.types import Revision, VectorizerId
 
 LEASE_TIME = timedelta(minutes=5)
+RENEW_AFTER = LEASE_TIME / 3  # twice may it fail to be renewed in time
 
 LAST_REVISION = 2**63 - 1  # no revision is beyond: a claim with this bound takes whatever is queued
 
@@ -173,11 +175,17 @@ class Queue:
         self._worker = worker
         self._pass_up_to = LAST_REVISION
         self.claimed = 0  # rows the last claim leased, those that are gone included
+        self._leased_at = 0.0
 
     @property
     def is_cut_off(self) -> bool:
         """Whether the connection is lost: an error of class 53 or 55 can look the same and leave it alive."""
         return self._connection.closed
+
+    @property
+    def renew_in(self) -> float:
+        """In how many seconds what was claimed last should be renewed, if it is still worked on."""
+        return max(self._leased_at + RENEW_AFTER.total_seconds() - time.monotonic(), 0.0)
 
     async def claim(self, limit: int) -> list[Change]:
         """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
@@ -200,6 +208,7 @@ class Queue:
                 self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
             )
             claimed = {row.revision: row for row in await cursor.fetchall()}
+        self._leased_at = time.monotonic()
         self.claimed = len(claimed)
         if not claimed:
             return []
@@ -238,6 +247,11 @@ class Queue:
         async with self._connection.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute(self._names.statement(f"settle_{self.vectorizer.storage}"), parameters)
             return set(await cursor.fetchall())
+
+    async def renew(self, revisions: Iterable[Revision]) -> None:
+        """Keep rows that are still worked on from the other workers; what they have taken stays theirs."""
+        self._leased_at = time.monotonic()
+        await self._execute("renew", revisions=list(revisions), worker=self._worker, lease_time=LEASE_TIME)
 
     async def defer(self, revisions: Iterable[Revision]) -> None:
         """Try rows again a little later that were not settled, without counting an attempt."""

@@ -116,6 +116,12 @@ from candidate as c
 where l.revision = c.revision
 returning l.revision, l.attempts;
 
+-- name: renew
+-- By revision, not all of the worker's: a lease that was left over by an error must still run out.
+update {lease} as l
+set claimed_until = clock_timestamp() + %(lease_time)s
+where l.revision = any (%(revisions)s) and l.worker = %(worker)s;
+
 -- name: last_revision
 select last_value from pgsbert.revision;
 
@@ -348,9 +354,11 @@ join pgsbert.vectorizer as v on v.id = c.id;
 delete from pgsbert.worker where id = %(worker)s;
 
 -- name: dead_workers
--- A worker holds the lock of its number as long as its connection lives.
+-- A worker holds the lock of its number as long as its connection lives; one that was stopped, or whose machine sleeps,
+-- keeps it and beats no more. If it comes back, it notices and begins anew.
 delete from pgsbert.worker as w
-where w.id <> %(worker)s and pg_try_advisory_xact_lock(1885827939, w.id)
+where w.id <> %(worker)s
+  and (w.seen_at < clock_timestamp() - interval '1 minute' or pg_try_advisory_xact_lock(1885827939, w.id))
 returning w.id;
 
 -- name: become_awake

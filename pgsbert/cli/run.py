@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from pgsbert.cli.options import AllowFake, Device, Dsn
-from pgsbert.errors import UsageError
+from pgsbert.errors import ModelHangsError, UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
 
@@ -28,6 +28,9 @@ def worker(
     dsn: Dsn = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
+    model_timeout: Annotated[
+        float, typer.Option("--model-timeout", min=0.05, help="Seconds that one call of a model may last.")
+    ] = 120,
     device: Device = None,
     allow_fake: AllowFake = False,
     metrics_port: Annotated[
@@ -49,6 +52,7 @@ def worker(
         drain=drain,
         poll=timedelta(seconds=poll),
         counts_queues=metrics_port is not None,
+        model_timeout=timedelta(seconds=model_timeout),
     )
 
     async def run() -> None:
@@ -61,10 +65,15 @@ def worker(
             _serve_metrics(one, metrics_address, metrics_port)
         await one.run()
 
-    asyncio.run(run())
+    code = 0
+    try:
+        asyncio.run(run())
+    except ModelHangsError as error:
+        typer.echo(f"pgsbert: {error}", err=True)
+        code = 1
     sys.stderr.flush()
     # a model that hangs in its thread must not hold up the end
-    os._exit(0)
+    os._exit(code)
 
 
 def demo() -> None:

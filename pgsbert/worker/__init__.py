@@ -20,13 +20,13 @@ from psycopg.types.json import Jsonb
 import pgsbert
 from pgsbert.backoff import delay
 from pgsbert.database import connect_async, register_vector_async, statement
-from pgsbert.errors import SchemaError
+from pgsbert.errors import ModelHangsError, SchemaError
 from pgsbert.events import log
 from pgsbert.requests import Requests
 from pgsbert.schema import head
 from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Listener
 from pgsbert.worker.indexes import build_index
-from pgsbert.worker.inference import Inference
+from pgsbert.worker.inference import LIMIT, MOST_HUNG, Inference
 from pgsbert.worker.models import Models
 from pgsbert.worker.questions import Questions
 from pgsbert.worker.rows import Rows
@@ -43,10 +43,10 @@ POLL_WITHOUT_NOTIFY = timedelta(seconds=1)
 STOP_WITHIN = 7.0  # seconds for the batch in the model to end after SIGTERM
 
 # Plans are kept by the server and must suit queues of any size: probe by index, always. A lock that a user holds is
-# not waited for.
+# not waited for; a worker that is stopped within a transaction (the walk has one) does not make users wait for long.
 ROWS_OPTIONS = (
     "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=100ms"
-    " -c default_transaction_isolation=read\\ committed -c jit=off"
+    " -c default_transaction_isolation=read\\ committed -c jit=off -c idle_in_transaction_session_timeout=5s"
 )
 QUESTIONS_OPTIONS = "-c default_transaction_isolation=read\\ committed -c synchronous_commit=off -c jit=off"
 
@@ -59,6 +59,7 @@ class Options:
     drain: bool = False
     poll: timedelta = timedelta(seconds=5)
     counts_queues: bool = False  # for the metrics
+    model_timeout: timedelta = LIMIT
 
 
 class Worker:
@@ -66,7 +67,7 @@ class Worker:
 
     def __init__(self, options: Options, load: Load) -> None:
         self._options = options
-        self._inference = Inference()
+        self._inference = Inference(limit=options.model_timeout, worn_out=self._wear_out)
         self._models = Models(load, self._inference)
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
@@ -74,6 +75,7 @@ class Worker:
         self._catalog_changed = asyncio.Event()
         self._rows: Rows | None = None  # while connected
         self._listener: Listener | None = None
+        self._is_worn_out = False
 
     @property
     def unready(self) -> str | None:
@@ -96,17 +98,30 @@ class Worker:
         self._changed.set()
         self._asked.set()
 
+    def _wear_out(self) -> None:
+        self._is_worn_out = True
+        self.stop()
+
     async def run(self) -> None:
         """Work until stopped, or with ``drain`` until nothing is left; reconnects for ever.
 
-        Raises SchemaError when the database and this package do not fit.
+        Raises SchemaError when the database and this package do not fit, and ModelHangsError when too many calls hang
+        in the model: what was claimed is given back, and a new process must go on.
         """
+        await self._run()
+        if self._is_worn_out:
+            raise ModelHangsError(
+                f"{MOST_HUNG} calls of the model hang: this worker ends, start a new one in its place"
+                " (systemd, a container or pgsbert up do)."
+            )
+
+    async def _run(self) -> None:
         attempt = 0
         while not self._stop.is_set():
             connected = time.monotonic()
             try:
                 await self._unless_stopped(self._work())
-            except (psycopg.OperationalError, psycopg.InterfaceError, ConnectionLostError) as error:
+            except CUT_OFF as error:
                 if time.monotonic() - connected > RECONNECT_MOST.total_seconds():
                     attempt = 0
                 log("connection_lost", error=type(error).__name__, reason=str(error).strip().partition("\n")[0])
@@ -201,8 +216,9 @@ class Worker:
         tasks = [asyncio.ensure_future(part) for part in (rows, *others)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if tasks[0] not in done and self._stop.is_set() and not any(task.exception() for task in done):
-                await asyncio.wait(tasks[:1], timeout=STOP_WITHIN)
+            if self._stop.is_set() and not any(task.exception() for task in done):
+                # the batch and the question that are in the model now
+                await asyncio.wait(tasks[:2], timeout=STOP_WITHIN)
             for task in done:
                 task.result()
         finally:
@@ -264,6 +280,14 @@ class Worker:
 
 class ConnectionLostError(Exception):
     """The database side of this worker is gone; it starts anew."""
+
+
+CUT_OFF = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    ConnectionLostError,
+)
 
 
 async def _register(connection: psycopg.AsyncConnection[Any]) -> int:

@@ -7,7 +7,11 @@ import itertools
 import queue
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pgsbert.errors import ModelTimeoutError
+from pgsbert.events import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,34 +20,47 @@ T = TypeVar("T")
 
 QUESTION, ROWS = 0, 1  # the lower goes first
 LATELY = 5.0  # seconds
+LIMIT = timedelta(minutes=2)
+MOST_HUNG = 3  # each of them may burn a core for ever
 
 
 class Inference:
     """Runs calls one after the other in a daemon thread, the most urgent first.
 
-    The thread ends with the process and never delays its end: a model that hangs must not.
+    A call that lasts longer than its limit is left behind with its thread, and a new thread takes the next ones. The
+    threads end with the process and never delay its end. ``worn_out`` is called, in the event loop, when MOST_HUNG
+    calls hang at the same time: nothing but the end of the process gives their cores back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: timedelta = LIMIT, worn_out: Callable[[], None] | None = None) -> None:
+        self._limit = limit
+        self._worn_out = worn_out
         self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None]]] = queue.PriorityQueue()
         self._order = itertools.count()
         self._asked = -1e9
-        threading.Thread(target=self._run, name="inference", daemon=True).start()
+        self.hung = 0  # calls past their limit that have not returned
+        self._start()
 
     @property
     def was_asked_lately(self) -> bool:
         """Whether a question came in the last seconds: then the next may come soon, and should not wait for long."""
         return time.monotonic() - self._asked < LATELY
 
-    async def run(self, urgency: int, call: Callable[..., T], *arguments: Any) -> T:
-        """Return what ``call(*arguments)`` returns in the thread, or raise what it raises."""
+    async def run(self, urgency: int, call: Callable[..., T], *arguments: Any, limit: timedelta | None = None) -> T:
+        """Return what ``call(*arguments)`` returns in the thread, or raise what it raises.
+
+        Raises ModelTimeoutError if it runs longer than ``limit`` (default: this object's); waiting in line is not
+        counted.
+        """
         if urgency == QUESTION:
             self._asked = time.monotonic()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        watch = _Watch(self, limit or self._limit, future)
 
         def settle(result: T | None, error: BaseException | None) -> None:
-            if future.cancelled():
+            watch.end()
+            if future.done():  # nobody waits any more, or not for this late answer
                 return
             if error is not None:
                 future.set_exception(error)
@@ -51,8 +68,9 @@ class Inference:
                 future.set_result(result)  # type: ignore[arg-type]  # None only beside an error
 
         def work() -> None:
-            if future.cancelled():
+            if future.cancelled() or loop.is_closed():
                 return
+            loop.call_soon_threadsafe(watch.begin, loop)
             result: T | None = None
             error: Exception | None = None
             try:
@@ -67,6 +85,47 @@ class Inference:
         self._calls.put((urgency, next(self._order), work))
         return await future
 
+    def leave_behind(self) -> None:
+        """Let a new thread take the next calls; the one at work ends with its call."""
+        self.hung += 1
+        log("model_call_hangs", hung=self.hung, of=MOST_HUNG)
+        self._start()
+        if self.hung >= MOST_HUNG and self._worn_out is not None:
+            self._worn_out()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
-        while True:
+        while self._thread is threading.current_thread():
             self._calls.get()[2]()
+
+
+class _Watch:
+    """The limit of one call, from when it begins to run; all in the event loop."""
+
+    def __init__(self, inference: Inference, limit: timedelta, future: asyncio.Future[Any]) -> None:
+        self._inference = inference
+        self._limit = limit
+        self._future = future
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the clock."""
+        self._timer = loop.call_later(self._limit.total_seconds(), self._pass)
+
+    def end(self) -> None:
+        """Stop the clock; a call that comes back late hangs no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_over:
+            self._inference.hung -= 1
+
+    def _pass(self) -> None:
+        self._is_over = True
+        self._inference.leave_behind()
+        if not self._future.done():
+            seconds = f"{self._limit.total_seconds():g}"
+            self._future.set_exception(ModelTimeoutError(f"The model did not return within {seconds} s."))

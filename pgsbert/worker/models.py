@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from psycopg.rows import class_row
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Load: TypeAlias = Callable[[Model], Encoder | Reranker]
 
+LOAD_WITHIN = timedelta(minutes=30)  # weights may come over a slow line first
 TRY_AGAIN_AFTER = 30.0  # seconds; a missing model may be installed while the worker runs
 
 
@@ -54,7 +56,7 @@ class Models:
         registered = await registered_model(name, connection)
         started = time.monotonic()
         try:
-            loaded = await self._inference.run(QUESTION, self._load, registered)
+            loaded = await self._inference.run(QUESTION, self._load, registered, limit=LOAD_WITHIN)
         except Exception as raised:  # whatever a model's code raises, the worker serves the other models
             error = raised if isinstance(raised, PgsbertError) else ModelLoadError(f"{name} did not load: {raised!r}.")
             self._failed[name] = (time.monotonic(), error)

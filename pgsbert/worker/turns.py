@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from contextlib import suppress
@@ -11,19 +12,18 @@ from typing import TYPE_CHECKING
 
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace, plan_batches
-from pgsbert.errors import ModelOutputError, PgsbertError
+from pgsbert.errors import ModelOutputError, ModelTimeoutError, PgsbertError
 from pgsbert.events import log, log_traceback
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker.inference import ROWS
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS, Settler
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from pgsbert.queue import Queue
     from pgsbert.types import Encoder, Vectors
-    from pgsbert.work import Encode
+    from pgsbert.work import Encode, Outcome
     from pgsbert.worker.inference import Inference
 
 FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
@@ -192,7 +192,7 @@ class Turns:
         waiting: list[Embedded] = []
         settled_at = time.monotonic()
         for batch in self._batches(changes):
-            outcomes = await self._inference.run(ROWS, embed, batch, encode)
+            outcomes = await self._outcomes(batch, encode, changes)
             failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
             if len(failed) == len(outcomes) or any(outcome.permanent for outcome in failed):
                 await self._check_health(encode, failed[0])
@@ -205,6 +205,19 @@ class Turns:
             if self._stop.is_set():
                 break
         await self.settler.settle(self.queue, waiting)
+
+    async def _outcomes(self, batch: list[Change], encode: Encode, held: Sequence[Change]) -> list[Outcome]:
+        """Embed one batch; while it lasts, the leases of all that is ``held`` are renewed."""
+        running = asyncio.ensure_future(self._inference.run(ROWS, embed, batch, encode))
+        try:
+            while not (await asyncio.wait((running,), timeout=self.queue.renew_in))[0]:
+                with suppress(*HELD_BY_OTHERS):
+                    await self.queue.renew(change.revision for change in held)
+            return running.result()
+        except ModelTimeoutError as error:
+            return [Failed(change.revision, change.attempts, "ModelTimeout", str(error)) for change in batch]
+        finally:
+            running.cancel()
 
     async def _check_health(self, encode: Encode, failed: Failed) -> None:
         """Raise ModelOutputError if the model cannot embed any text: then nothing is wrong with the rows."""

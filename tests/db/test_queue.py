@@ -12,8 +12,11 @@ import numpy as np
 import psycopg
 import pytest
 
+from pgsbert.database import statement
+from pgsbert.queue import LEASE_TIME
 from pgsbert.testing import FakeEncoder
 from pgsbert.work import Change, Embedded, Failed, embed
+from pgsbert.worker import CUT_OFF
 from tests.support import rows, wait_until
 
 if TYPE_CHECKING:
@@ -330,6 +333,30 @@ async def test_release_leaves_what_others_hold(articles: Connection, open_queue:
     assert leases(articles) == [(1, 1, 1)]
 
 
+async def test_what_is_worked_on_for_long_stays_leased(articles: Connection, open_queue: OpenQueue) -> None:
+    first, second = await open_queue(worker=1), await open_queue(worker=2)
+    insert(articles, "a", "b")
+    changes = await first.claim(10)
+    assert 0 < first.renew_in < LEASE_TIME.total_seconds() / 2
+    articles.execute("update pgsbert.lease_1 set claimed_until = clock_timestamp()")
+    # what another has taken meanwhile stays his
+    articles.execute("update pgsbert.lease_1 set worker = 3 where k1 = 2")
+    await first.renew(change.revision for change in changes)
+    assert [change.text for change in await second.claim_again()] == ["b"]
+
+
+async def test_a_worker_that_beats_no_more_is_taken_for_dead(articles: Connection, open_queue: OpenQueue) -> None:
+    register = "insert into pgsbert.worker (host, pid, version, seen_at) values ('h', 1, '0', {})"
+    locked = f"{register} returning id, pg_advisory_lock(1885827939, id)"
+    fresh, stopped = [
+        rows(articles, locked.format(f"clock_timestamp() - interval '{age}'"))[0][0] for age in ("5 s", "61 s")
+    ]
+    queue = await open_queue(worker=0)
+    cursor = await queue._connection.execute(statement("dead_workers"), {"worker": 0})
+    assert await cursor.fetchall() == [(stopped,)]
+    assert rows(articles, "select id from pgsbert.worker") == [fresh]
+
+
 async def test_leases_of_workers_that_died_end(articles: Connection, open_queue: OpenQueue) -> None:
     alive = rows(articles, "insert into pgsbert.worker (host, pid, version) values ('h', 1, '0') returning id")[0]
     living, dead = await open_queue(worker=alive), await open_queue(worker=alive + 1)
@@ -501,6 +528,22 @@ async def test_the_walk_waits_for_an_edit_no_longer_than_its_lock_timeout(
     assert right(articles) == dict.fromkeys(range(1, 9), True)
 
 
+async def test_a_walk_whose_worker_stands_still_in_a_range_does_not_keep_an_edit_waiting(
+    articles: Connection, open_queue: OpenQueue
+) -> None:
+    queue = await open_queue()
+    refill(articles, 2)
+    await queue._connection.execute("begin")
+    await queue._execute("fill_reached")
+    articles.execute("insert into articles (title) values ('c')")
+    await queue._connection.execute("insert into pgsbert.pending_1 (k1, revision) values (1, 100)")
+    # it has to wait for that entry; the server ends the walk's transaction after some seconds
+    articles.execute("update articles set title = 'edited' where id = 1")
+    with pytest.raises(CUT_OFF):
+        await queue._connection.execute("commit")
+    assert queue.is_cut_off
+
+
 async def test_a_refresh_during_a_range_of_the_walk_begins_at_the_first_row(
     articles: Connection, open_queue: OpenQueue, database: Database
 ) -> None:
@@ -648,6 +691,7 @@ async def test_a_claim_alone_never_fails_a_strict_writer_of_the_same_row(
         ("texts", {"revisions": list(range(20_001, 20_065))}),
         ("settle_column", {"revisions": list(range(20_001, 20_065)), "vectors": [None] * 64}),
         ("settle_vanished", {"revisions": list(range(20_001, 20_065))}),
+        ("renew", {"revisions": list(range(20_001, 20_065))}),
         ("next_due", {}),
     ],
 )
