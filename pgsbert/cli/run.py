@@ -24,6 +24,9 @@ def worker(
     dsn: Dsn = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
+    sweep_every: Annotated[
+        float, typer.Option("--sweep-every", min=1, help="Seconds between searches for rows that no trigger saw.")
+    ] = 600,
     device: Device = None,
     allow_fake: AllowFake = False,
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
@@ -33,7 +36,12 @@ def worker(
     from pgsbert.worker import Options, Worker
 
     _log_to_stderr()
-    options = Options(dsn=database_dsn(dsn), drain=drain, poll=timedelta(seconds=poll))
+    options = Options(
+        dsn=database_dsn(dsn),
+        drain=drain,
+        poll=timedelta(seconds=poll),
+        sweep_every=timedelta(seconds=sweep_every),
+    )
 
     async def run() -> None:
         one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))

@@ -55,6 +55,7 @@ class Options:
     dsn: str
     drain: bool = False
     poll: timedelta = timedelta(seconds=5)
+    sweep_every: timedelta = timedelta(minutes=10)
 
 
 class Worker:
@@ -132,6 +133,7 @@ class Worker:
                 catalog_changed=self._catalog_changed,
                 stop=self._stop,
                 poll=await self._poll(rows_connection),
+                sweep_every=self._options.sweep_every,
             )
             await self._run_together(
                 self._run_rows(rows, rows_connection, worker),

@@ -1,4 +1,4 @@
-"""A partitioned table is embedded as a whole: filled, kept true whatever way its rows are written, searched, dropped."""
+"""A partitioned table is embedded as a whole: filled, kept true however its rows are written, searched, dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Row triggers: which writes queue which rows, on a plain table and on one whose partitions number columns otherwise."""
+"""Row triggers: which writes queue which rows, on a plain table and where partitions number columns otherwise."""
 
 from __future__ import annotations
 
