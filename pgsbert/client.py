@@ -185,7 +185,7 @@ def create_vectorizer(source: str, columns: Sequence[str], **options: str | bool
     """Keep an embedding of ``columns`` of the table ``source`` true from now on; returns the vectorizer's name.
 
     ``source`` is written as in SQL, with its schema and quotes where needed. The options are those of
-    pgsbert.create_vectorizer: name, model, storage, target, distance, index, on_change, if_not_exists.
+    pgsbert.create_vectorizer: name, model, storage, target, distance, index, on_change, if_not_exists, triggers.
     """
     given = [sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in options]
     arguments = sql.SQL(", ").join([sql.SQL("%(source)s::regclass"), sql.SQL("columns => %(columns)s::text[]"), *given])

@@ -62,6 +62,14 @@ class Claimed:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many rows one range of a sweep passed, and how many of them it queued."""
+
+    passed: int
+    queued: int
+
+
 @dataclass(frozen=True)
 class Names:
     """The identifiers that sql/queries.sql leaves open, for one vectorizer."""
@@ -112,6 +120,11 @@ class Names:
                 for name, k in zip(v.keys, queue_keys, strict=True)
             ),
             "side_keys": _commas(map(sql.Identifier, v.side_keys)),
+            "side_keys_named": _commas(
+                sql.SQL("t.{} as {}").format(sql.Identifier(name), k)
+                for name, k in zip(v.side_keys, queue_keys, strict=bool(v.side_keys))
+            ),
+            "side_order": _commas(sql.SQL("t.{}").format(sql.Identifier(name)) for name in v.side_keys),
             "side_is_fresh": self._equal("t", v.side_keys, "f"),
             "side_is_lease": self._equal("t", v.side_keys, "l"),
             "source_order": _commas(sql.SQL("s.{}").format(sql.Identifier(name)) for name in v.keys),
@@ -119,6 +132,7 @@ class Names:
             "pending_is_fresh": self._equal("p", queue_names, "f"),
             "pending_is_held": self._equal("p", queue_names, "h"),
             "pending_is_gone": self._equal("p", queue_names, "g"),
+            "lease_is_range": self._equal("l", queue_names, "r"),
             "source_is_lease": self._source_is("l"),
             "source_is_pending": self._source_is("p"),
             "source_is_fresh": self._source_is("f"),
@@ -127,6 +141,7 @@ class Names:
                 sql.SQL("nullif(s.{}::text collate \"C\", '')").format(sql.Identifier(name)) for name in v.columns
             ),
             "wanted": self._wanted(),
+            "has_text": self._has_text(),
         }
 
     def _source_is(self, alias: LiteralString) -> sql.Composed:
@@ -152,13 +167,18 @@ class Names:
 
     def _wanted(self) -> sql.Composed:
         """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
-        v = self._escaped
-        conditions = [
-            sql.SQL("coalesce(octet_length(s.{}::text), 0) > 0").format(sql.Identifier(name)) for name in v.columns
-        ]
-        if v.storage == "column":
-            conditions.append(sql.SQL("s.{} is not null").format(sql.Identifier(v.target)))
-        return sql.SQL("({})").format(sql.SQL(" or ").join(conditions))
+        if self._escaped.storage == "column":
+            target = sql.Identifier(self._escaped.target)
+            return sql.SQL("({} or s.{} is not null)").format(self._has_text(), target)
+        return self._has_text()
+
+    def _has_text(self) -> sql.Composed:
+        """Return the condition that a row of the source has text to embed."""
+        texts = (
+            sql.SQL("coalesce(octet_length(s.{}::text), 0) > 0").format(sql.Identifier(name))
+            for name in self._escaped.columns
+        )
+        return sql.SQL("({})").format(sql.SQL(" or ").join(texts))
 
 
 def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -314,22 +334,52 @@ class Queue:
             cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
             if cursor.rowcount == 0:
                 return None
-            cursor = await self._execute("fill_reached")
-            row = await cursor.fetchone()
-            beyond = self._beyond_last() if row is not None and row[0] else sql.SQL("true")
-            cursor = await self._connection.execute(
-                statement("fill_range", **{**self._names.parts, "beyond_last": beyond}), {"limit": limit}
-            )
-            row = await cursor.fetchone()
-            assert row is not None
-            passed = int(row[0])
+            passed, *_ = await self._walk("fill_range", limit, is_under_way=await self._is_under_way())
             if passed < limit:
                 await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
+                await self._execute("fill_forgotten")
             return passed
 
-    def _beyond_last(self) -> sql.Composed:
+    async def sweep(self, limit: int, *, every: timedelta) -> Swept | None:
+        """Queue what no trigger saw among the next ``limit`` rows by key; None if no sweep is due or another does it.
+
+        The sweep is over when fewer than ``limit`` were passed; another begins ``every`` after that.
+        """
+        id_ = {"id": self.vectorizer.id}
+        async with self._connection.transaction():
+            cursor = await self._connection.execute(statement("sweep_lock"), {**id_, "every": every})
+            if cursor.rowcount == 0:
+                return None
+            is_under_way = await self._is_under_way()
+            if not is_under_way:
+                await self._connection.execute(statement("sweep_began"), id_)
+            swept = Swept(*await self._walk(f"sweep_{self.vectorizer.storage}", limit, is_under_way=is_under_way))
+            if swept.passed < limit:
+                await self._connection.execute(statement("sweep_ended"), id_)
+                await self._execute("fill_forgotten")
+            return swept
+
+    async def _is_under_way(self) -> bool:
+        """Return whether a walk has come to some row."""
+        cursor = await self._execute("fill_reached")
+        row = await cursor.fetchone()
+        return row is not None and bool(row[0])
+
+    async def _walk(self, name: str, limit: int, *, is_under_way: bool) -> Sequence[int]:
+        """Run the statement over the rows beyond the last one, or over the first; return its counts."""
         parts = self._names.parts
-        return sql.SQL("({}) > (select {} from {})").format(parts["source_order"], parts["keys"], parts["fill"])
+        beyond = {
+            f"{prefix}beyond_last": sql.SQL("({}) > (select {} from {})").format(order, parts["keys"], parts["fill"])
+            if is_under_way
+            else sql.SQL("true")
+            for prefix, order in (("", parts["source_order"]), ("side_", parts["side_order"]))
+        }
+        cursor = await self._connection.execute(
+            statement(name, **{**parts, **beyond}), {"id": self.vectorizer.id, "limit": limit}
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return [int(count) for count in row]
 
     async def _execute(self, name: str, **parameters: object) -> psycopg.AsyncCursor[Any]:
         return await self._connection.execute(self._names.statement(name), parameters)

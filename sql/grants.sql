@@ -12,7 +12,7 @@ grant execute on function
 to pgsbert_gateway;
 
 grant select on pgsbert.model, pgsbert.vectorizer, pgsbert.migration to pgsbert_worker;
-grant update (broken_reason, filled_at, index_error) on pgsbert.vectorizer to pgsbert_worker;
+grant update (broken_reason, filled_at, index_error, swept_at, partitions, attached) on pgsbert.vectorizer to pgsbert_worker;
 grant select, insert, update, delete on pgsbert.worker to pgsbert_worker;
 grant select, update, delete on pgsbert.request to pgsbert_worker;
 grant usage, select on sequence pgsbert.revision to pgsbert_worker;
@@ -24,6 +24,7 @@ grant execute on function
     pgsbert.missing_column(pgsbert.vectorizer),
     pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
+    pgsbert.leaf_partitions(oid),
     pgsbert.judge_vectorizers(),
     pgsbert.queue_counts()
 to pgsbert_worker;

@@ -326,7 +326,109 @@ select count(*) from range;
 select exists (select from {fill});
 
 -- name: fill_ended
-update pgsbert.vectorizer as v set filled_at = clock_timestamp() where v.id = %(id)s;
+update pgsbert.vectorizer as v set filled_at = clock_timestamp(), swept_at = clock_timestamp() where v.id = %(id)s;
+
+-- name: fill_forgotten
+-- The next walk begins at the first row.
+delete from {fill};
+
+-- name: sweep_lock
+-- Whether a sweep is due or under way: once in a while, when it was asked for, and when partitions came or went.
+select from pgsbert.vectorizer as v
+where v.id = %(id)s and v.filled_at is not null and not row_security_active(v.source)
+  and (
+      v.swept_at is null or v.swept_at <= clock_timestamp() - %(every)s
+      or v.partitions <> pgsbert.leaf_partitions(v.source)
+  )
+for no key update skip locked;
+
+-- name: sweep_began
+update pgsbert.vectorizer as v
+set attached = array(select unnest(pgsbert.leaf_partitions(v.source)) except select unnest(v.partitions))
+where v.id = %(id)s;
+
+-- name: sweep_column
+-- Of the next rows by key, those enter the queue that no trigger saw: text without a vector or the other way round, and
+-- no failure that says why. Rows of a partition that was attached enter whatever they have.
+with range as materialized (
+    select {source_keys}, {has_text} as has_text, s.{target} is not null as has_vector,
+        s.tableoid = any ((select v.attached from pgsbert.vectorizer as v where v.id = %(id)s)::oid[]) as is_attached
+    from {source} as s
+    where {beyond_last}
+    order by {source_order}
+    limit %(limit)s
+), last as (
+    select {keys} from range order by {keys_descending} limit 1
+), queued as (
+    insert into {pending} ({keys}, revision)
+    select {keys}, nextval('pgsbert.revision')
+    from (
+        select * from range as r
+        where (r.has_text <> r.has_vector or r.has_text and r.is_attached)
+          and not exists (select from {lease} as l where {lease_is_range} and l.failed_at is not null)
+        order by {keys}
+    ) as astray
+    on conflict ({keys}) do nothing
+    returning revision
+), forgotten as (
+    delete from {fill} where exists (select from last)
+), remembered as (
+    insert into {fill} ({keys}) select {keys} from last
+)
+select (select count(*) from range), (select count(*) from queued);
+
+-- name: sweep_table
+-- The same over the keys of the source and of the side table together: a vector whose row is gone enters the queue, and
+-- leaves it with the vector.
+with source_range as materialized (
+    select {source_keys}, {has_text} as has_text, false as has_vector,
+        s.tableoid = any ((select v.attached from pgsbert.vectorizer as v where v.id = %(id)s)::oid[]) as is_attached
+    from {source} as s
+    where {beyond_last}
+    order by {source_order}
+    limit %(limit)s
+), side_range as materialized (
+    select {side_keys_named}, false as has_text, true as has_vector, false as is_attached
+    from {vector_table} as t
+    where {side_beyond_last}
+    order by {side_order}
+    limit %(limit)s
+), range as materialized (
+    -- a key among the first of both together is among the first of each
+    select {keys}, bool_or(has_text) as has_text, bool_or(has_vector) as has_vector, bool_or(is_attached) as is_attached
+    from (select * from source_range union all select * from side_range) as either
+    group by {keys}
+    order by {keys}
+    limit %(limit)s
+), last as (
+    select {keys} from range order by {keys_descending} limit 1
+), queued as (
+    insert into {pending} ({keys}, revision)
+    select {keys}, nextval('pgsbert.revision')
+    from (
+        select * from range as r
+        where (r.has_text <> r.has_vector or r.has_text and r.is_attached)
+          and not exists (select from {lease} as l where {lease_is_range} and l.failed_at is not null)
+        order by {keys}
+    ) as astray
+    on conflict ({keys}) do nothing
+    returning revision
+), forgotten as (
+    delete from {fill} where exists (select from last)
+), remembered as (
+    insert into {fill} ({keys}) select {keys} from last
+)
+select (select count(*) from range), (select count(*) from queued);
+
+-- name: sweep_ended
+-- Partitions that came after the beginning are for the next sweep.
+update pgsbert.vectorizer as v
+set swept_at = clock_timestamp(),
+    partitions = array(
+        select p from unnest(pgsbert.leaf_partitions(v.source)) as p where p = any (v.partitions || v.attached) order by p::oid
+    ),
+    attached = '{{}}'
+where v.id = %(id)s;
 
 -- name: is_idle
 select not exists (select from {pending});

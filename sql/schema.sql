@@ -49,6 +49,8 @@ create table pgsbert.vectorizer (
     template text,
     row_triggers boolean not null default false,
     swept_at timestamptz,
+    partitions regclass[] not null default '{}',
+    attached regclass[] not null default '{}',
     constraint vectorizer_pkey primary key (id),
     constraint vectorizer_name_unique unique (name),
     constraint vectorizer_model_registered foreign key (model) references pgsbert.model (name),
@@ -64,6 +66,8 @@ comment on column pgsbert.vectorizer.filled_at is 'when the walk over the existi
 comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns, {column} by {column}; null: one a line';
 comment on column pgsbert.vectorizer.row_triggers is 'Changes are found row by row: partitions, and tables that a subscription writes';
 comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks for rows no trigger saw has ended';
+comment on column pgsbert.vectorizer.partitions is 'the partitions with rows whose vectors are known to be theirs; another one was attached since';
+comment on column pgsbert.vectorizer.attached is 'the partitions that the sweep under way embeds anew';
 
 -- One sequence for all queues: a row deleted and inserted again must not look unchanged.
 create sequence pgsbert.revision;

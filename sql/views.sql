@@ -12,7 +12,11 @@ select
     end as state,
     coalesce(v.broken_reason, v.index_error) as reason,
     v.model,
-    greatest(c.reltuples::bigint, pg_catalog.pg_stat_get_live_tuples(v.source), 0) as rows,
+    (
+        select coalesce(sum(greatest(p.reltuples::bigint, pg_catalog.pg_stat_get_live_tuples(p.oid), 0))::bigint, 0)
+        from pg_catalog.pg_class as p
+        where p.oid = any (pgsbert.leaf_partitions(v.source) || v.source) and p.relkind <> 'p'
+    ) as rows,
     q.pending,
     q.failed,
     q.oldest_pending,
@@ -24,7 +28,6 @@ select
     (select count(*) from pgsbert.worker as w where w.seen_at > clock_timestamp() - interval '15 seconds') as workers
 from pgsbert.vectorizer as v
 join pgsbert.queue_counts() as q on q.id = v.id
-left join pg_catalog.pg_class as c on c.oid = v.source
 order by v.name;
 comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers';
 

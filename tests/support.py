@@ -76,7 +76,11 @@ class RunningWorker:
 
 @contextmanager
 def run_worker(
-    dsn: str, *, encoder: FakeEncoder | None = None, poll: timedelta = timedelta(seconds=5)
+    dsn: str,
+    *,
+    encoder: FakeEncoder | None = None,
+    poll: timedelta = timedelta(seconds=5),
+    sweep_every: timedelta = timedelta(minutes=10),
 ) -> Iterator[RunningWorker]:
     """Run a worker until the block ends; the first call to ``embed`` may come before it is up."""
     loop = asyncio.new_event_loop()
@@ -84,7 +88,7 @@ def run_worker(
     ready = threading.Event()
 
     async def work() -> None:
-        running.worker = Worker(Options(dsn=dsn, poll=poll), running.load)
+        running.worker = Worker(Options(dsn=dsn, poll=poll, sweep_every=sweep_every), running.load)
         ready.set()
         await running.worker.run()
 

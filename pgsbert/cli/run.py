@@ -31,6 +31,9 @@ def worker(
     model_timeout: Annotated[
         float, typer.Option("--model-timeout", min=0.05, help="Seconds that one call of a model may last.")
     ] = 120,
+    sweep_every: Annotated[
+        float, typer.Option("--sweep-every", min=1, help="Seconds between searches for rows that no trigger saw.")
+    ] = 600,
     device: Device = None,
     allow_fake: AllowFake = False,
     metrics_port: Annotated[
@@ -53,6 +56,7 @@ def worker(
         poll=timedelta(seconds=poll),
         counts_queues=metrics_port is not None,
         model_timeout=timedelta(seconds=model_timeout),
+        sweep_every=timedelta(seconds=sweep_every),
     )
 
     async def run() -> None:

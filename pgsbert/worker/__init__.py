@@ -60,6 +60,7 @@ class Options:
     poll: timedelta = timedelta(seconds=5)
     counts_queues: bool = False  # for the metrics
     model_timeout: timedelta = LIMIT
+    sweep_every: timedelta = timedelta(minutes=10)
 
 
 class Worker:
@@ -168,6 +169,7 @@ class Worker:
                 catalog_changed=self._catalog_changed,
                 stop=self._stop,
                 poll=await self._poll(rows_connection),
+                sweep_every=self._options.sweep_every,
             )
             listener = Listener(
                 connect,

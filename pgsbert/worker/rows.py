@@ -43,6 +43,7 @@ class Rows:
         catalog_changed: asyncio.Event,
         stop: asyncio.Event,
         poll: timedelta,
+        sweep_every: timedelta,
     ) -> None:
         self._connection = connection
         self._worker = worker
@@ -52,6 +53,7 @@ class Rows:
         self._catalog_changed = catalog_changed
         self._stop = stop
         self._poll = poll
+        self._sweep_every = sweep_every
         self._gate = Gate(connection)
         self._turns: dict[VectorizerId, Turns] = {}
         self._catalog_read = self._upkeep_done = -1e9
@@ -155,6 +157,9 @@ class Rows:
         filling = any(not vectorizer.filled for vectorizer in self.vectorizers)
         age = time.monotonic() - self._catalog_read
         if self._catalog_changed.is_set() or age > (UPKEEP_EVERY if filling else CATALOG_AGE):
+            if self._catalog_changed.is_set():
+                for turns in self._turns.values():
+                    turns.look_for_sweep()
             self._catalog_changed.clear()
             await self._read_catalog()
 
@@ -168,7 +173,13 @@ class Rows:
         queue = Queue(vectorizer, self._connection, self._worker)
         known = self._turns.get(vectorizer.id)
         if known is None:
-            return Turns(queue, encoder=self._encoder, inference=self._inference, stop=self._stop)
+            return Turns(
+                queue,
+                encoder=self._encoder,
+                inference=self._inference,
+                stop=self._stop,
+                sweep_every=self._sweep_every,
+            )
         if known.queue.vectorizer != vectorizer:
             known.queue = queue
         return known

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
 SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
 LOOK_AGAIN_AFTER = 1.0  # seconds until a row that somebody edits is looked at again by the first fill
+SWEEP_LOOK_EVERY = 5.0  # seconds between looks whether a sweep is due
 BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
 
+SWEEP = Pace(size=256, least=1, most=8192, target=timedelta(milliseconds=20))
 CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
 
 REST_FIRST = timedelta(seconds=0.2)
@@ -53,7 +55,13 @@ class Turns:
     """The turns of one vectorizer, whatever it is called at the moment; their paces last as long as the worker."""
 
     def __init__(
-        self, queue: Queue, *, encoder: Callable[[str], Awaitable[Encoder]], inference: Inference, stop: asyncio.Event
+        self,
+        queue: Queue,
+        *,
+        encoder: Callable[[str], Awaitable[Encoder]],
+        inference: Inference,
+        stop: asyncio.Event,
+        sweep_every: timedelta,
     ) -> None:
         self.queue = queue
         self.settler = Settler()
@@ -63,13 +71,20 @@ class Turns:
         self._stop = stop
         self._pace = CLAIM
         self._fill_limit = 2 * CLAIM.most
-        self._fill_after = self._forgotten = -1e9
+        self._sweep_every = sweep_every
+        self._sweep_pace = SWEEP
+        self._swept = 0  # rows that the sweep under way has queued
+        self._fill_after = self._sweep_after = self._forgotten = -1e9
         self._rest: Rest | None = None
 
     @property
     def is_resting(self) -> bool:
         """Whether the vectorizer is left alone for now."""
         return self._rest is not None and self._rest.until > time.monotonic()
+
+    def look_for_sweep(self) -> None:
+        """Look at the next turn whether a sweep was asked for."""
+        self._sweep_after = -1e9
 
     @property
     def stuck(self) -> PgsbertError | None:
@@ -144,7 +159,9 @@ class Turns:
         if changes:
             await self._embed_and_settle(changes, encoder)
             self._pace = self._pace.after(rows=len(changes), took=timedelta(seconds=time.monotonic() - started))
-        return bool(claimed or filled)
+        # a range between two looks at the queue, and none while there is anything in it
+        swept = 0 if claimed or not self.queue.vectorizer.filled else await self._sweep()
+        return bool(claimed or filled or swept)
 
     async def _fill(self, *, most: int) -> int:
         if self._fill_after > time.monotonic():
@@ -161,6 +178,28 @@ class Turns:
         if passed is not None and passed < limit:
             log("filled", vectorizer=self.queue.vectorizer.name)
         return passed or 0
+
+    async def _sweep(self) -> int:
+        started = time.monotonic()
+        if self._sweep_after > started:
+            return 0
+        limit = self._sweep_pace.size
+        try:
+            swept = await self.queue.sweep(limit, every=self._sweep_every)
+        except HELD_BY_OTHERS:
+            # somebody edits a row of this range in an open transaction: take fewer at a time, a little later
+            self._sweep_pace = replace(self._sweep_pace, size=max(limit // 2, 1))
+            self._sweep_after = started + LOOK_AGAIN_AFTER
+            return 0
+        if swept is None:
+            self._sweep_after = started + min(SWEEP_LOOK_EVERY, self._sweep_every.total_seconds())
+            return 0
+        self._sweep_pace = self._sweep_pace.after(rows=swept.passed, took=timedelta(seconds=time.monotonic() - started))
+        self._swept += swept.queued
+        if swept.passed < limit:
+            log("swept", vectorizer=self.queue.vectorizer.name, queued=self._swept)
+            self._swept = 0
+        return swept.passed
 
     async def _try_again(self) -> bool:
         await self._clean()

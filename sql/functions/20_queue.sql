@@ -174,7 +174,9 @@ declare
         select string_agg(format('format(''%%s'', o.c%s)', number), ', ' order by i) from unnest(v.key_numbers) with ordinality as k(number, i)
     );
 begin
-    if operation like '%rekey' then
+    if operation like 'row %' then
+        return pgsbert.enqueue_row_sql(v, operation, '($1)');
+    elsif operation like '%rekey' then
         gone := format(
             '(select o.* from old_rows as o(%s) where not exists (select from new_rows as n(%s) where %s)) as o',
             columns, columns, same_key

@@ -117,6 +117,10 @@ declare
     try_gone text := '';
     leave_gone text := '';
 begin
+    if v.row_triggers then
+        perform pgsbert.create_row_trigger_functions(v);
+        return;
+    end if;
     if v.side is not null then
         clear_side := format($make$
     if queued > 0 then

@@ -12,17 +12,18 @@ begin
     select * into c from pg_class where oid = source;
     if not found then
         raise exception using errcode = 'PB007', message = format('no table has the oid %s', source::oid);
-    elsif c.relkind = 'p' or c.relispartition then
+    elsif c.relispartition then
         raise exception using errcode = 'PB007',
-            message = format('%s is a partitioned table or a partition: they cannot be embedded yet', source);
-    elsif c.relkind <> 'r' then
+            message = format('%s is a partition', source),
+            hint = format('Make the vectorizer on the partitioned table: pgsbert.create_vectorizer(%L, ...).', pg_partition_root(source));
+    elsif c.relkind not in ('r', 'p') then
         raise exception using errcode = 'PB007',
             message = format('%s is not a table', source),
             hint = 'A vectorizer needs a table: views, foreign tables and sequences have no triggers on rows.';
     elsif c.relpersistence = 't' then
         raise exception using errcode = 'PB007',
             message = format('%s is a temporary table: the worker cannot see it', source);
-    elsif exists (select from pg_inherits where inhrelid = source or inhparent = source) then
+    elsif c.relkind = 'r' and exists (select from pg_inherits where inhrelid = source or inhparent = source) then
         raise exception using errcode = 'PB007',
             message = format('%s takes part in table inheritance: its triggers would miss rows', source);
     end if;
@@ -206,7 +207,7 @@ end;
 $$;
 comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
 
-create or replace function pgsbert.build_vectorizer(vectorizer_id integer) returns pgsbert.vectorizer
+create or replace function pgsbert.build_vectorizer(vectorizer_id integer, triggers text) returns pgsbert.vectorizer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -217,16 +218,18 @@ begin
     perform pgsbert.check_owner(source);
     update pgsbert.vectorizer as w
     set target_number = (
-        select a.attnum from pg_attribute as a
-        where w.storage = 'column' and a.attrelid = w.source and a.attname = w.target and not a.attisdropped
-    )
+            select a.attnum from pg_attribute as a
+            where w.storage = 'column' and a.attrelid = w.source and a.attname = w.target and not a.attisdropped
+        ),
+        row_triggers = pgsbert.wants_row_triggers(w.source, triggers),
+        partitions = pgsbert.leaf_partitions(w.source)
     where w.id = vectorizer_id
     returning w.* into v;
     perform pgsbert.create_trigger_functions(v);
     return v;
 end;
 $$;
-comment on function pgsbert.build_vectorizer(integer) is 'Second step of create_vectorizer: trigger functions for the table with its vector column';
+comment on function pgsbert.build_vectorizer(integer, text) is 'Second step of create_vectorizer: trigger functions for the table with its vector column';
 
 create or replace function pgsbert.create_triggers(v pgsbert.vectorizer) returns void
 language plpgsql
@@ -249,18 +252,22 @@ declare
         where a.attrelid = v.source and a.attnum = any (v.column_numbers) and a.attgenerated <> ''
     );
 begin
-    execute format(
-        'create trigger %I after insert on %s referencing new table as new_rows for each statement execute function pgsbert.enqueue_%s_insert()',
-        prefix || '_insert', v.source, v.id
-    );
-    execute format(
-        'create trigger %I after update on %s referencing new table as new_rows old table as old_rows for each statement execute function pgsbert.enqueue_%s_update()',
-        prefix || '_update', v.source, v.id
-    );
-    execute format(
-        'create trigger %I after delete on %s referencing old table as old_rows for each statement execute function pgsbert.enqueue_%s_delete()',
-        prefix || '_delete', v.source, v.id
-    );
+    if v.row_triggers then
+        perform pgsbert.create_row_triggers(v, prefix);
+    else
+        execute format(
+            'create trigger %I after insert on %s referencing new table as new_rows for each statement execute function pgsbert.enqueue_%s_insert()',
+            prefix || '_insert', v.source, v.id
+        );
+        execute format(
+            'create trigger %I after update on %s referencing new table as new_rows old table as old_rows for each statement execute function pgsbert.enqueue_%s_update()',
+            prefix || '_update', v.source, v.id
+        );
+        execute format(
+            'create trigger %I after delete on %s referencing old table as old_rows for each statement execute function pgsbert.enqueue_%s_delete()',
+            prefix || '_delete', v.source, v.id
+        );
+    end if;
     execute format(
         'create trigger %I after truncate on %s for each statement execute function pgsbert.enqueue_%s_truncate()',
         prefix || '_truncate', v.source, v.id
@@ -277,6 +284,9 @@ begin
             );
         end if;
     end if;
+    if v.row_triggers then
+        perform pgsbert.always_fire(v.source, prefix);
+    end if;
 end;
 $$;
 comment on function pgsbert.create_triggers(pgsbert.vectorizer) is 'Makes the triggers of a vectorizer on its source, with the caller''s rights';
@@ -291,7 +301,8 @@ create or replace function pgsbert.create_vectorizer(
     distance text default 'cosine',
     index text default 'hnsw',
     on_change text default 'keep',
-    if_not_exists boolean default false
+    if_not_exists boolean default false,
+    triggers text default null
 ) returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -299,7 +310,7 @@ as $$
 declare
     vectorizer_name text;
     v pgsbert.vectorizer;
-    triggers text;
+    update_triggers text;
 begin
     if source is null then
         raise exception using errcode = 'PB007', message = 'source must be a table, not NULL';
@@ -319,17 +330,17 @@ begin
                 source, target, pgsbert.vector_type(), (pgsbert.bi_encoder_named(v.model)).dimensions
             );
         end if;
-        select string_agg(quote_ident(t.tgname), ', ') into triggers
+        select string_agg(quote_ident(t.tgname), ', ') into update_triggers
         from pg_trigger as t
         join pg_proc as p on p.oid = t.tgfoid
         where t.tgrelid = source and not t.tgisinternal and t.tgtype::int & 16 = 16
           and p.pronamespace <> 'pgsbert'::regnamespace;
-        if triggers is not null then
-            raise notice 'storing a vector is an UPDATE of %, so its update triggers will run for it: %', source, triggers
+        if update_triggers is not null then
+            raise notice 'storing a vector is an UPDATE of %, so its update triggers will run for it: %', source, update_triggers
                 using hint = 'With storage => ''table'' they do not.';
         end if;
     end if;
-    v := pgsbert.build_vectorizer(v.id);
+    v := pgsbert.build_vectorizer(v.id, triggers);
     perform pgsbert.create_triggers(v);
     perform pgsbert.grant_to_worker(v);
     perform pgsbert.create_search(v);
@@ -337,7 +348,7 @@ begin
     return vectorizer_name;
 end;
 $$;
-comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
+comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean, text) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
 
 create or replace function pgsbert.vectorizer_exists(vectorizer_name text, source regclass) returns boolean
 language plpgsql stable security definer

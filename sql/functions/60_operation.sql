@@ -86,6 +86,25 @@ end;
 $$;
 comment on function pgsbert.discard_failures(text) is 'Forgets the failed rows of a vectorizer, which stay without a vector; returns how many';
 
+create or replace function pgsbert.sweep(name text) returns void
+language plpgsql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
+begin
+    perform pgsbert.check_owner(v.source);
+    -- waits for the range of a worker, whose new last key is visible after that
+    update pgsbert.vectorizer as w set swept_at = null where w.id = v.id returning w.* into v;
+    if v.filled_at is not null then
+        -- one under way begins again; while every row is being embedded there is nothing to look for
+        execute format('delete from pgsbert.fill_%s', v.id);
+    end if;
+    perform pgsbert.announce();
+end;
+$$;
+comment on function pgsbert.sweep(text) is 'Looks now for rows that no trigger saw: text without a vector, and vectors without text or row';
+
 create or replace function pgsbert.functions_of(level text) returns setof regprocedure
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -99,12 +118,12 @@ begin atomic
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
-        'queue_counts', 'failed_rows'
+        'queue_counts', 'failed_rows', 'leaf_partitions'
     ]) or level = 'operator' and p.proname = any (array[
-        'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'retry_failures', 'discard_failures',
+        'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
-        'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'grant_to_worker', 'create_side', 'create_search',
+        'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search',
         'drop_search', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
         'side_match', 'announce'
     ]);
@@ -168,11 +187,12 @@ declare
     holder record;
 begin
     for holder in
-        select r.rolname as role, case when bool_or(p.proname = 'create_vectorizer') then 'operator' else 'reader' end as level
+        -- by a function that no upgrade has dropped: create_vectorizer got parameters
+        select r.rolname as role, case when bool_or(p.proname = 'drop_vectorizer') then 'operator' else 'reader' end as level
         from pg_proc as p
         cross join aclexplode(p.proacl) as a
         join pg_roles as r on r.oid = a.grantee
-        where p.pronamespace = 'pgsbert'::regnamespace and p.proname in ('embed', 'create_vectorizer') and a.grantee <> p.proowner
+        where p.pronamespace = 'pgsbert'::regnamespace and p.proname in ('embed', 'drop_vectorizer') and a.grantee <> p.proowner
         group by r.rolname
     loop
         perform pgsbert.grant_usage(holder.role, holder.level);

@@ -36,6 +36,7 @@ create materialized view kept as select id, body from note;
 create sequence counter;
 create table parted (id int primary key, body text) partition by list (id);
 create table part partition of parted for values in (1);
+create table parted_without_key (id int not null, body text) partition by list (id);
 create table parent (id int primary key, body text);
 create table child (primary key (id)) inherits (parent);
 create temp table passing (id int primary key, body text);
@@ -117,8 +118,12 @@ ON_NOTE = {
     "a sequence": create("'counter', '{last_value}'", BAD, "counter is not a table"),
     "an index": create("'note_pkey', '{id}'", BAD, "note_pkey is not a table"),
     "a foreign table": create("'far_note', '{body}'", BAD, "far_note is not a table"),
-    "a partitioned table": create("'parted', '{body}'", BAD, "partitioned"),
-    "a partition": create("'part', '{body}'", BAD, "partition"),
+    "statement triggers on a partitioned table": create(
+        "'parted', '{body}', triggers => 'statement'", BAD, "statement triggers do not see", "'row'"
+    ),
+    "unknown triggers": create("'note', '{body}', triggers => 'each'", BAD, "triggers => 'each'", "statement, row"),
+    "a partitioned table without key": create("'parted_without_key', '{body}'", BAD, "no key that can name its rows"),
+    "a partition": create("'part', '{body}'", BAD, "part is a partition", "create_vectorizer('public.parted', ...)"),
     "a parent": create("'parent', '{body}'", BAD, "inheritance"),
     "a child": create("'child', '{body}'", BAD, "inheritance"),
     "a temporary table": create("'passing', '{body}'", BAD, "temporary"),
