@@ -106,7 +106,7 @@ begin atomic
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'grant_to_worker', 'create_side', 'create_search',
         'drop_search', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
-        'side_match', 'announce'
+        'side_match', 'announce', 'limit_lock_waits', 'raise_held'
     ]);
 end;
 comment on function pgsbert.functions_of(text) is 'The functions that a reader or an operator may execute';
@@ -168,11 +168,11 @@ declare
     holder record;
 begin
     for holder in
-        select r.rolname as role, case when bool_or(p.proname = 'create_vectorizer') then 'operator' else 'reader' end as level
+        select r.rolname as role, case when bool_or(p.proname = 'drop_vectorizer') then 'operator' else 'reader' end as level
         from pg_proc as p
         cross join aclexplode(p.proacl) as a
         join pg_roles as r on r.oid = a.grantee
-        where p.pronamespace = 'pgsbert'::regnamespace and p.proname in ('embed', 'create_vectorizer') and a.grantee <> p.proowner
+        where p.pronamespace = 'pgsbert'::regnamespace and p.proname in ('embed', 'drop_vectorizer') and a.grantee <> p.proowner
         group by r.rolname
     loop
         perform pgsbert.grant_usage(holder.role, holder.level);
