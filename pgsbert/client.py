@@ -181,17 +181,22 @@ def rerank(
 
 
 @Operation
-def create_vectorizer(source: str, columns: Sequence[str], **options: str | bool) -> Steps[str]:
-    """Keep an embedding of ``columns`` of the table ``source`` true from now on; returns the vectorizer's name.
+def create_vectorizer(
+    source: str, columns: Sequence[str] | None = None, template: str | None = None, **options: str | bool
+) -> Steps[str]:
+    """Keep an embedding of the table ``source`` true from now on; returns the vectorizer's name.
 
+    ``columns`` are embedded one a line, or a ``template`` such as "{title}: {body}" says how: give one of them.
     ``source`` is written as in SQL, with its schema and quotes where needed. The options are those of
     pgsbert.create_vectorizer: name, model, storage, target, distance, index, on_change, if_not_exists, triggers.
     """
     given = [sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in options]
-    arguments = sql.SQL(", ").join([sql.SQL("%(source)s::regclass"), sql.SQL("columns => %(columns)s::text[]"), *given])
+    text = sql.SQL("columns => %(columns)s::text[], template => %(template)s::text")
+    arguments = sql.SQL(", ").join([sql.SQL("%(source)s::regclass"), text, *given])
+    names = None if columns is None else _texts("create_vectorizer", columns)
     rows = yield Statement(
         sql.SQL("select pgsbert.create_vectorizer({})").format(arguments),
-        {"source": source, "columns": _texts("create_vectorizer", columns), **options},
+        {"source": source, "columns": names, "template": template, **options},
     )
     return str(rows[0][0])
 

@@ -42,6 +42,7 @@ class Vectorizer:
     storage: str
     distance: str
     columns: list[str]
+    document: str
     keys: list[str]
     key_operators: list[str]
     side_keys: list[str]
@@ -137,9 +138,7 @@ class Names:
             "source_is_pending": self._source_is("p"),
             "source_is_fresh": self._source_is("f"),
             "source_is_held": self._source_is("h"),
-            "texts": _commas(
-                sql.SQL("nullif(s.{}::text collate \"C\", '')").format(sql.Identifier(name)) for name in v.columns
-            ),
+            "document": sql.SQL(v.document),  # from the catalog, quoted there
             "wanted": self._wanted(),
             "has_text": self._has_text(),
         }

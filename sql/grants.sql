@@ -23,6 +23,7 @@ grant execute on function
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),
     pgsbert.broken_by(pgsbert.vectorizer),
+    pgsbert.document_expression(pgsbert.vectorizer, text),
     pgsbert.target_name(pgsbert.vectorizer),
     pgsbert.leaf_partitions(oid),
     pgsbert.judge_vectorizers(),

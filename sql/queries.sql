@@ -21,6 +21,7 @@ select
         from unnest(v.column_numbers) with ordinality as u (number, place)
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as columns,
+    pgsbert.document_expression(v, 's') as document,
     (
         select array_agg(a.attname order by u.place)
         from unnest(v.key_numbers) with ordinality as u (number, place)
@@ -128,7 +129,7 @@ select last_value from pgsbert.revision;
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
-select claimed.revision, concat_ws(E'\n', {texts}) as text
+select claimed.revision, {document} as text
 from unnest(%(revisions)s::bigint[]) as claimed (revision)
 join {lease} as l on l.revision = claimed.revision
 join {source} as s on {source_is_lease};

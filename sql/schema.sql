@@ -63,7 +63,7 @@ comment on table pgsbert.vectorizer is 'What is embedded: a source table, its tr
 comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those at creation';
 comment on column pgsbert.vectorizer.stamp is 'the database and table that the attnums belong to';
 comment on column pgsbert.vectorizer.filled_at is 'when the walk over the existing rows ended; null while it goes on';
-comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns, {column} by {column}; null: one a line';
+comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns: {1} is the first of them; null: one a line';
 comment on column pgsbert.vectorizer.row_triggers is 'Changes are found row by row: partitions, and tables that a subscription writes';
 comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks for rows no trigger saw has ended';
 comment on column pgsbert.vectorizer.partitions is 'the partitions with rows whose vectors are known to be theirs; another one was attached since';

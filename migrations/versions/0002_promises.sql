@@ -4,7 +4,7 @@ alter table pgsbert.vectorizer
     add column swept_at timestamptz,
     add column partitions regclass[] not null default '{}',
     add column attached regclass[] not null default '{}';
-comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns, {column} by {column}; null: one a line';
+comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns: {1} is the first of them; null: one a line';
 comment on column pgsbert.vectorizer.row_triggers is 'Changes are found row by row: partitions, and tables that a subscription writes';
 comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks for rows no trigger saw has ended';
 comment on column pgsbert.vectorizer.partitions is 'the partitions with rows whose vectors are known to be theirs; another one was attached since';
@@ -19,8 +19,9 @@ begin
     end loop;
 end;
 $$;
--- They have more parameters now: beside the old ones, calls would be ambiguous.
+-- They have more parameters now: beside the old ones, calls would be ambiguous. Grants come back with grants.sql.
 drop function if exists pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean);
+drop function if exists pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text);
 drop function if exists pgsbert.build_vectorizer(integer);
 
 alter table pgsbert.worker add column listening boolean not null default false;

@@ -43,7 +43,10 @@ begin
     if coalesce(cardinality(columns), 0) = 0 then
         raise exception using errcode = 'PB007',
             message = 'no columns to embed were given',
-            hint = format('Name them: pgsbert.create_vectorizer(%L, columns => ''{title,body}'').', source::text);
+            hint = format(
+                'Name them: pgsbert.create_vectorizer(%L, columns => ''{title,body}''), or say how the text is made of them: template => ''{title}: {body}''.',
+                source::text
+            );
     end if;
     foreach wanted in array columns loop
         select * into found_column
@@ -70,6 +73,40 @@ begin
 end;
 $$;
 comment on function pgsbert.check_columns(regclass, text[]) is 'The attnums of the columns to embed, or PB007';
+
+create or replace function pgsbert.read_template(template text, out columns text[], out by_position text)
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    part text;
+    wanted text;
+begin
+    columns := '{}';
+    by_position := '';
+    for part in select m[1] from regexp_matches(template, '\{\{|\}\}|\{[^{}]*\}|[{}]|[^{}]+', 'g') as m loop
+        if part in ('{', '}') then
+            raise exception using errcode = 'PB007',
+                message = format('the template has a brace without its partner after %L', by_position),
+                hint = 'Write {column} for a column, and {{ or }} for a brace of the text.';
+        elsif part like '{%}' then
+            wanted := substr(part, 2, length(part) - 2);
+            if wanted <> all (columns) then
+                columns := columns || wanted;
+            end if;
+            -- a position among the tracked columns, so that a rename changes nothing
+            part := '{' || array_position(columns, wanted) || '}';
+        end if;
+        by_position := by_position || part;
+    end loop;
+    if columns = '{}' then
+        raise exception using errcode = 'PB007',
+            message = 'the template names no column',
+            hint = 'Write each as {column}: template => ''{title}: {body}''.';
+    end if;
+end;
+$$;
+comment on function pgsbert.read_template(text) is 'The columns of a template, and the template with {1} for the first of them; or PB007';
 
 create or replace function pgsbert.bi_encoder_named(model_name text) returns pgsbert.model
 language plpgsql stable security definer
@@ -134,7 +171,7 @@ $$;
 comment on function pgsbert.check_option(text, text, text[]) is 'Raises PB007 for a value that is not allowed';
 
 create or replace function pgsbert.register_vectorizer(
-    source regclass, columns text[], name text, model text, storage text, target text,
+    source regclass, columns text[], template text, name text, model text, storage text, target text,
     distance text, index text, on_change text
 ) returns pgsbert.vectorizer
 language plpgsql security definer
@@ -149,6 +186,14 @@ begin
     perform pgsbert.check_source(source);
     perform pgsbert.check_owner(source);
     m := pgsbert.bi_encoder_named(model);
+    if template is not null then
+        if columns is not null then
+            raise exception using errcode = 'PB007',
+                message = 'columns and template were both given',
+                hint = 'Give one of them: a template names its columns itself.';
+        end if;
+        select t.columns, t.by_position into columns, template from pgsbert.read_template(template) as t;
+    end if;
     numbers := pgsbert.check_columns(source, columns);
     perform pgsbert.check_option('storage', storage, array['column', 'table']);
     perform pgsbert.check_option('distance', distance, array['cosine', 'l2', 'inner_product']);
@@ -193,10 +238,10 @@ begin
     end if;
     perform pgsbert.halt_index_builds(source);
     insert into pgsbert.vectorizer as w (
-        name, source, column_names, column_numbers, key_names, key_numbers, model, storage, target, distance, index_method, on_change, stamp
+        name, source, column_names, column_numbers, template, key_names, key_numbers, model, storage, target, distance, index_method, on_change, stamp
     )
     select
-        register_vectorizer.name, source, columns, numbers,
+        register_vectorizer.name, source, columns, numbers, template,
         array_agg(k.name order by k.place), array_agg(k.number order by k.place),
         m.name, storage, target, distance, index, on_change, pgsbert.stamp(source)
     from pgsbert.key_columns(pgsbert.key_index(source)) as k
@@ -205,7 +250,7 @@ begin
     return v;
 end;
 $$;
-comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
+comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
 
 create or replace function pgsbert.build_vectorizer(vectorizer_id integer, triggers text) returns pgsbert.vectorizer
 language plpgsql security definer
@@ -291,9 +336,58 @@ end;
 $$;
 comment on function pgsbert.create_triggers(pgsbert.vectorizer) is 'Makes the triggers of a vectorizer on its source, with the caller''s rights';
 
+create or replace function pgsbert.limit_lock_waits() returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    found_setting text := current_setting('lock_timeout');
+begin
+    -- Behind a waiting ALTER TABLE everybody queues who wants the table, readers too. Whoever set a limit knows why.
+    if found_setting = '0' then
+        perform set_config('lock_timeout', '3s', true);
+    end if;
+    return found_setting;
+end;
+$$;
+comment on function pgsbert.limit_lock_waits() is 'Lets no lock be waited for longer than 3 s where the session has no lock_timeout; returns what it had';
+
+create or replace function pgsbert.raise_held(source regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    holders text := (
+        select string_agg(holder, ', ')
+        from (
+            select coalesce(
+                format('process %s (%s%s)', a.pid, a.usename, ', in a transaction since ' || date_trunc('second', a.xact_start)),
+                'a prepared transaction'
+            ) as holder
+            from (
+                select distinct l.pid from pg_locks as l
+                where l.locktype = 'relation' and l.relation = source and l.granted
+                  and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+            ) as held
+            left join pg_stat_activity as a on a.pid = held.pid
+            where held.pid is distinct from pg_backend_pid()
+            order by a.xact_start nulls last
+            limit 3
+        ) as first_three
+    );
+begin
+    raise lock_not_available using
+        message = format('%s is in use by another transaction, and nothing was changed', source),
+        hint = coalesce('It is held by ' || holders || '. ', '')
+            || 'Call again when that transaction has ended; SET lock_timeout = ''1min'' waits longer, and so do all who use the table meanwhile.';
+end;
+$$;
+comment on function pgsbert.raise_held(regclass) is 'Raises 55P03 with who holds the table and what to do';
+
 create or replace function pgsbert.create_vectorizer(
     source regclass,
     columns text[] default null,
+    template text default null,
     name text default null,
     model text default null,
     storage text default 'column',
@@ -311,6 +405,7 @@ declare
     vectorizer_name text;
     v pgsbert.vectorizer;
     update_triggers text;
+    lock_timeout_before text;
 begin
     if source is null then
         raise exception using errcode = 'PB007', message = 'source must be a table, not NULL';
@@ -320,7 +415,8 @@ begin
         raise notice 'vectorizer "%" already exists, skipping', vectorizer_name;
         return vectorizer_name;
     end if;
-    v := pgsbert.register_vectorizer(source, columns, vectorizer_name, model, storage, target, distance, index, on_change);
+    lock_timeout_before := pgsbert.limit_lock_waits();
+    v := pgsbert.register_vectorizer(source, columns, template, vectorizer_name, model, storage, target, distance, index, on_change);
     if storage = 'table' then
         perform pgsbert.create_side(v);
     else
@@ -345,10 +441,13 @@ begin
     perform pgsbert.grant_to_worker(v);
     perform pgsbert.create_search(v);
     perform pgsbert.announce();
+    perform set_config('lock_timeout', lock_timeout_before, true);
     return vectorizer_name;
+exception when lock_not_available then
+    perform pgsbert.raise_held(source);
 end;
 $$;
-comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean, text) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
+comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, text, boolean, text) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
 
 create or replace function pgsbert.vectorizer_exists(vectorizer_name text, source regclass) returns boolean
 language plpgsql stable security definer
@@ -498,12 +597,14 @@ as $$
 declare
     v pgsbert.vectorizer;
     target name;
+    lock_timeout_before text;
 begin
     if if_exists and not pgsbert.is_vectorizer(name) then
         raise notice 'vectorizer "%" does not exist, skipping', name;
         return;
     end if;
     v := pgsbert.find_vectorizer(name);
+    lock_timeout_before := pgsbert.limit_lock_waits();
     perform pgsbert.unregister_vectorizer(name);
     perform pgsbert.drop_search(v);
     if drop_vectors and exists (select from pg_class where oid = v.side) then
@@ -515,6 +616,9 @@ begin
             execute format('alter table %s drop column %I', v.source, target);
         end if;
     end if;
+    perform set_config('lock_timeout', lock_timeout_before, true);
+exception when lock_not_available then
+    perform pgsbert.raise_held(v.source);
 end;
 $$;
 comment on function pgsbert.drop_vectorizer(text, boolean, boolean) is 'Ends a vectorizer; the vectors stay unless drop_vectors';

@@ -4,11 +4,28 @@
 create or replace function pgsbert.document_expression(v pgsbert.vectorizer, alias text) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return (
-    select format('concat_ws(E''\n'', %s)', string_agg(format('nullif(%s.%I::text collate "C", '''')', alias, a.attname), ', ' order by u.place))
-    from unnest(v.column_numbers) with ordinality as u (number, place)
-    join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number
-);
+begin atomic
+    with tracked as (
+        select u.place, format('%s.%I::text collate "C"', alias, a.attname) as content
+        from unnest(v.column_numbers) with ordinality as u (number, place)
+        join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number
+    ), part as (
+        select m.place, case m.found[1] when '{{' then '{' when '}}' then '}' else m.found[1] end as literal, t.content
+        from regexp_matches(v.template, '\{\{|\}\}|\{\d+\}|[^{}]+', 'g') with ordinality as m (found, place)
+        left join tracked as t on m.found[1] = '{' || t.place || '}'
+    )
+    select case
+        when v.template is null then
+            (select format('concat_ws(E''\n'', %s)', string_agg(format('nullif(%s, '''')', content), ', ' order by place)) from tracked)
+        else (
+            -- what stands between the columns is no text of its own
+            select format('case when %s then '''' else %s end', nothing, filled_in)
+            from
+                (select string_agg(format('coalesce(%s, '''') = ''''', content), ' and ' order by place) from tracked) as e (nothing),
+                (select string_agg(coalesce('coalesce(' || content || ', '''')', quote_literal(literal)), ' || ' order by place) from part) as f (filled_in)
+        )
+    end;
+end;
 comment on function pgsbert.document_expression(pgsbert.vectorizer, text) is 'The text of a row as it is embedded';
 
 create or replace function pgsbert.target_name(v pgsbert.vectorizer) returns name

@@ -149,6 +149,7 @@ async def test_no_worker_sleeps_before_it_has_seen_a_commit_that_told_nobody(
             catalog_changed=asyncio.Event(),
             stop=stop,
             poll=timedelta(minutes=1),
+            sweep_every=timedelta(minutes=10),
         )
         await worker.run(drain=False)
     assert right(articles) == {1: True}
