@@ -16,6 +16,7 @@ from psycopg import sql
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from pgsbert import dba
 from pgsbert.database import connect
 from pgsbert.errors import SchemaError
 
@@ -41,11 +42,12 @@ DEFAULT_BI_ENCODER: Mapping[str, object] = {
 def install(dsn: str) -> str:
     """Create schema pgsbert, its roles and its default model, or bring them up to date; returns the schema version.
 
+    The role that installs owns the schema: a superuser, or one that an administrator has prepared (pgsbert.dba).
     Raises SchemaError with the next step when an extension or a right is missing.
     """
     with connect(dsn, application_name="pgsbert install") as connection:
         _create_extensions(connection)
-        _require_superuser(connection)
+        _require_rights(connection)
     return upgrade(dsn, first=True)
 
 
@@ -59,13 +61,15 @@ def upgrade(dsn: str, *, first: bool = False) -> str:
     try:
         with engine.begin() as bind:
             connection = cast("psycopg.Connection[Any]", bind.connection.driver_connection)
+            become_owner(connection)
             if not first and installed_version(connection) is None:
                 raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install" first.')
             _bring_up_to_date(bind, connection)
     finally:
         engine.dispose()
     with connect(dsn, application_name="pgsbert upgrade") as connection:
-        _check_gateway(connection)
+        if not _needs_password(connection):
+            check_gateway(connection)
     return head()
 
 
@@ -74,7 +78,8 @@ def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> 
     connection.execute("set local client_min_messages = warning")
     connection.execute("select pg_advisory_xact_lock(%s, 0)", [LOCK])
     _refuse_newer(connection)
-    connection.execute("create schema if not exists pgsbert")
+    if not become_owner(connection):
+        connection.execute("create schema pgsbert")
     _run_file(connection, "roles.sql", variables)
     _migrate(bind, variables)
     for name in _function_files():
@@ -121,10 +126,31 @@ def _create_extensions(connection: psycopg.Connection[Any]) -> None:
             ) from error
 
 
-def _require_superuser(connection: psycopg.Connection[Any]) -> None:
-    row = connection.execute("select rolsuper from pg_roles where rolname = current_user").fetchone()
-    if row is None or not row[0]:
-        raise SchemaError("pgsbert install needs a superuser for now: connect as one, for example with --dsn.")
+def _require_rights(connection: psycopg.Connection[Any]) -> None:
+    missing = dba.statements(connection)
+    if missing:
+        raise SchemaError(
+            f'This role lacks what only an administrator can give ("{missing[0]}"): have one run what '
+            '"pgsbert install --print-dba-sql" prints, then run "pgsbert install" again.'
+        )
+
+
+def become_owner(connection: psycopg.Connection[Any]) -> bool:
+    """Act as the owner of schema pgsbert until the transaction ends; False where there is none yet.
+
+    What a superuser adds to the installation of another role must not run with a superuser's rights. Raises
+    SchemaError for a role that is not a member of the owner.
+    """
+    row = connection.execute(
+        "select pg_get_userbyid(nspowner), pg_has_role(nspowner, 'member') from pg_namespace where nspname = 'pgsbert'"
+    ).fetchone()
+    if row is None:
+        return False
+    owner, is_member = row
+    if not is_member:
+        raise SchemaError(f'Schema pgsbert belongs to the role "{owner}": connect as that role.')
+    connection.execute("select set_config('role', %s, true) where current_user <> %s", [owner, owner])
+    return True
 
 
 def _variables(connection: psycopg.Connection[Any]) -> dict[str, str]:
@@ -188,11 +214,35 @@ def _register_default_model(connection: psycopg.Connection[Any]) -> None:
     )
 
 
-def _check_gateway(connection: psycopg.Connection[Any]) -> None:
+def needs_password(dsn: str) -> bool:
+    """Tell whether the gateway has no way to log in yet: the owner is no superuser and has set no password."""
+    with connect(dsn, application_name="pgsbert install") as connection:
+        return _needs_password(connection)
+
+
+def _needs_password(connection: psycopg.Connection[Any]) -> bool:
+    row = connection.execute(
+        "select not r.rolsuper and not exists (select from pg_foreign_server where srvname = 'pgsbert_loopback')"
+        " from pg_namespace as n join pg_roles as r on r.oid = n.nspowner where n.nspname = 'pgsbert'"
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+def check_gateway(connection: psycopg.Connection[Any]) -> None:
+    """Open the loopback connection as embed() will; raises SchemaError with the reason and the next step."""
     try:
-        connection.execute("select pgsbert.connect_gateway()")
+        with connection.transaction():
+            become_owner(connection)
+            connection.execute("select pgsbert.connect_gateway()")
     except psycopg.Error as error:
         raise SchemaError(
             "pgsbert is installed, but its loopback connection could not log in as pgsbert_gateway, so embed() will"
-            f" not work: {error.diag.message_detail or error}. Allow that role in pg_hba.conf for the server's socket."
+            f" not work: {_reason(error.diag)}."
         ) from error
+
+
+def _reason(diagnostic: psycopg.errors.Diagnostic) -> str:
+    # before PostgreSQL 17 the reason is in the detail, and there is no hint
+    reason = diagnostic.message_detail or diagnostic.message_primary or "no reason given"
+    hint = diagnostic.message_hint or "Allow that role in pg_hba.conf for the server's socket."
+    return f"{reason.rstrip('.?')}. {hint}".rstrip(".")

@@ -561,3 +561,31 @@ where m.is_default and m.kind = (select kind from pgsbert.model where name = %(n
 update pgsbert.model as m
 set is_default = true
 where m.name = %(name)s and not exists (select from pgsbert.model as d where d.kind = m.kind and d.is_default);
+
+-- name: map_gateway
+-- Server and user mapping of the loopback connection, from the one row of pg_temp.pgsbert_gateway_wanted: a password
+-- in a statement of its own would be written to the server's log.
+do $$
+declare
+    wanted record;
+begin
+    select * into strict wanted from pg_temp.pgsbert_gateway_wanted;
+    drop server if exists pgsbert_loopback cascade;
+    execute pg_catalog.format(
+        'create server pgsbert_loopback foreign data wrapper dblink_fdw options '
+        '(host %L, port %L, dbname %L, connect_timeout ''5'', application_name ''pgsbert gateway'', options %L)',
+        wanted.host, coalesce(wanted.port::text, pg_catalog.current_setting('port')), pg_catalog.current_database(),
+        pgsbert.gateway_options()
+    );
+    if wanted.sslmode is not null then
+        execute pg_catalog.format('alter server pgsbert_loopback options (add sslmode %L)', wanted.sslmode);
+    end if;
+    execute pg_catalog.format(
+        'create user mapping for current_user server pgsbert_loopback options (user ''pgsbert_gateway'', password %L)',
+        wanted.password
+    );
+exception when others then
+    -- raised anew: the context of the first would show the statement
+    raise exception using errcode = sqlstate, message = sqlerrm;
+end;
+$$;

@@ -25,3 +25,5 @@ drop function if exists pgsbert.register_vectorizer(regclass, text[], text, text
 drop function if exists pgsbert.build_vectorizer(integer);
 
 alter table pgsbert.worker add column listening boolean not null default false;
+-- its work is done with the rights of who drops the vectorizer
+drop function if exists pgsbert.revoke_from_worker(pgsbert.vectorizer);

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import ask, models, operate, run, setup
+from pgsbert.cli import ask, gateway, models, operate, run, setup
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(ask.embed)
 app.command()(ask.search)
 app.command()(ask.rerank)
 app.add_typer(models.app)
+app.add_typer(gateway.app)
 
 
 def main() -> None:

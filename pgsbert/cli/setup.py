@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from pgsbert import schema
+from pgsbert import dba, schema
 from pgsbert.cli.options import Dsn
 from pgsbert.settings import database_dsn
 
 
-def install(dsn: Dsn = None) -> None:
+def install(
+    dsn: Dsn = None,
+    print_dba_sql: Annotated[
+        bool, typer.Option("--print-dba-sql", help="Print what an administrator must run first for this role.")
+    ] = False,
+) -> None:
     """Create schema pgsbert with its roles and the default model, or bring it up to date."""
-    typer.echo(f"pgsbert is installed, schema version {schema.install(database_dsn(dsn))}. Next: pgsbert worker")
+    if print_dba_sql:
+        typer.echo(dba.script(database_dsn(dsn)), nl=False)
+        return
+    version = schema.install(database_dsn(dsn))
+    following = "pgsbert gateway set-password" if schema.needs_password(database_dsn(dsn)) else "pgsbert worker"
+    typer.echo(f"pgsbert is installed, schema version {version}. Next: {following}")
 
 
 def upgrade(dsn: Dsn = None) -> None:

@@ -8,6 +8,7 @@ as $$
 declare
     signature text := format('pgsbert.%I()', function_name);
     owner name := (select pg_get_userbyid(relowner) from pg_class where oid = v.source);
+    may_create boolean;
 begin
     -- the body as a literal: there may be a name in it that ends any dollar quote
     execute format(
@@ -21,7 +22,15 @@ begin
     if v.side is not null then
         -- Deleting from the side table runs whatever its owner put on it: with the owner's rights, not the installer's.
         owner := (select pg_get_userbyid(relowner) from pg_class where oid = v.side);
+        -- The new owner of a function must be allowed to make one here, unless a superuser gives it.
+        may_create := has_schema_privilege(owner, 'pgsbert', 'create');
+        if not may_create then
+            execute format('grant create on schema pgsbert to %I', owner);
+        end if;
         execute format('alter function %s owner to %I', signature, owner);
+        if not may_create then
+            execute format('revoke create on schema pgsbert from %I', owner);
+        end if;
     end if;
     execute format('comment on function %s is %L', signature, 'A trigger function of vectorizer ' || v.name);
 end;

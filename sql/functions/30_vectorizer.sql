@@ -182,6 +182,7 @@ declare
     numbers smallint[];
     adopted smallint;
     v pgsbert.vectorizer;
+    owner name := (select pg_get_userbyid(c.relowner) from pg_class as c where c.oid = source);
 begin
     perform pgsbert.check_source(source);
     perform pgsbert.check_owner(source);
@@ -203,6 +204,10 @@ begin
         raise exception using errcode = 'PB007', message = 'target => must name a column, in at most 63 bytes';
     elsif name is null or name = '' or octet_length(name) > 63 then
         raise exception using errcode = 'PB007', message = 'name => must be 1 to 63 bytes long';
+    elsif storage = 'table' and not pg_has_role(current_user, owner, 'usage') then
+        raise exception using errcode = 'PB007',
+            message = format('storage => ''table'' needs %I, which owns pgsbert, to be a member of %I, which owns %s', current_user, owner, source),
+            hint = format('Have an administrator run: grant %2$I to %1$I; or use storage => ''column''.', current_user, owner);
     elsif pgsbert.key_index(source) is null then
         raise exception using errcode = 'PB007',
             message = format('table %s has no key that can name its rows', source),
@@ -503,16 +508,28 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     vectorizer_id integer;
+    builder record;
 begin
     -- CREATE INDEX CONCURRENTLY waits for the snapshot of the statement that calls us, which would wait for its lock
     -- on the table: a deadlock. With the builders' lock held until commit, no new build begins either.
     for vectorizer_id in select v.id from pgsbert.vectorizer as v where v.source = halt_index_builds.source order by v.id loop
         while not pg_try_advisory_xact_lock(1885827940, vectorizer_id) loop
-            perform pg_cancel_backend(l.pid)
-            from pg_locks as l
-            join pg_database as d on d.oid = l.database and d.datname = current_database()
-            join pg_stat_activity as a on a.pid = l.pid and a.application_name = 'pgsbert index'
-            where l.locktype = 'advisory' and l.classid = 1885827940 and l.objid = vectorizer_id and l.granted;
+            for builder in
+                select l.pid, a.usesysid as role
+                from pg_locks as l
+                join pg_database as d on d.oid = l.database and d.datname = current_database()
+                join pg_stat_activity as a on a.pid = l.pid and a.application_name = 'pgsbert index'
+                where l.locktype = 'advisory' and l.classid = 1885827940 and l.objid = vectorizer_id and l.granted
+            loop
+                if not pg_has_role(current_user, builder.role, 'usage') and not pg_has_role(current_user, 'pg_signal_backend', 'usage') then
+                    raise exception using errcode = '55006',
+                        message = format('a worker builds an index on %s, and %I may not end what the role %I does',
+                                         halt_index_builds.source::regclass, current_user, pg_get_userbyid(builder.role)),
+                        hint = format('Repeat this when it is built, or have an administrator run: grant %I to %I',
+                                      pg_get_userbyid(builder.role), current_user);
+                end if;
+                perform pg_cancel_backend(builder.pid);
+            end loop;
             perform pg_sleep(0.01);
         end loop;
     end loop;
@@ -520,31 +537,47 @@ end;
 $$;
 comment on function pgsbert.halt_index_builds(oid) is 'Ends what workers build on a table, until this transaction ends: its triggers and columns are about to change';
 
-create or replace function pgsbert.revoke_from_worker(v pgsbert.vectorizer) returns void
+create or replace function pgsbert.worker_columns(v pgsbert.vectorizer) returns text
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+return (
+    -- by number: names may have changed since they were granted
+    select string_agg(quote_ident(a.attname), ', ')
+    from pg_attribute as a
+    where a.attrelid = v.source and not a.attisdropped
+      and a.attnum = any (v.column_numbers || v.key_numbers || v.target_number)
+      and not exists (
+          select
+          from pgsbert.vectorizer as other
+          where other.source = v.source and other.id <> v.id
+            and a.attnum = any (other.column_numbers || other.key_numbers || other.target_number)
+      )
+);
+comment on function pgsbert.worker_columns(pgsbert.vectorizer) is 'The columns of a table that the worker needs for this vectorizer and no other';
+
+create or replace function pgsbert.leave_table(v pgsbert.vectorizer) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    columns text := (
-        -- by number: names may have changed since they were granted
-        select string_agg(quote_ident(a.attname), ', ')
-        from pg_attribute as a
-        where a.attrelid = v.source and not a.attisdropped
-          and a.attnum = any (v.column_numbers || v.key_numbers || v.target_number)
-          and not exists (
-              select
-              from pgsbert.vectorizer as other
-              where other.source = v.source and other.id <> v.id
-                and a.attnum = any (other.column_numbers || other.key_numbers || other.target_number)
-          )
-    );
+    columns text := pgsbert.worker_columns(v);
+    half_built regclass;
 begin
+    for half_built in
+        select i.indexrelid
+        from pg_index as i
+        join pg_class as c on c.oid = i.indexrelid
+        join pg_am as a on a.oid = c.relam and a.amname = 'hnsw'
+        where i.indrelid in (v.source, v.side) and not i.indisvalid and pg_has_role(c.relowner, 'usage')
+    loop
+        execute format('drop index %s', half_built);
+    end loop;
     if columns is not null then
         execute format('revoke select (%1$s), update (%1$s) on %2$s from pgsbert_worker', columns, v.source);
     end if;
 end;
 $$;
-comment on function pgsbert.revoke_from_worker(pgsbert.vectorizer) is 'Takes back what grant_to_worker gave, as far as no other vectorizer of the table needs it';
+comment on function pgsbert.leave_table(pgsbert.vectorizer) is 'Part of drop_vectorizer, with the caller''s rights: half-built indexes, and what grant_to_worker gave as far as no other vectorizer needs it';
 
 create or replace function pgsbert.unregister_vectorizer(vectorizer_name text) returns void
 language plpgsql security definer
@@ -553,21 +586,10 @@ set client_min_messages = warning
 as $$
 declare
     v pgsbert.vectorizer := pgsbert.vectorizer_named(vectorizer_name);
-    half_built regclass;
 begin
     if exists (select from pg_class where oid = v.source) then
         perform pgsbert.check_owner(v.source);
         perform pgsbert.halt_index_builds(v.source);
-        for half_built in
-            select i.indexrelid
-            from pg_index as i
-            join pg_class as c on c.oid = i.indexrelid
-            join pg_am as a on a.oid = c.relam and a.amname = 'hnsw'
-            where i.indrelid in (v.source, v.side) and not i.indisvalid
-        loop
-            execute format('drop index %s', half_built);
-        end loop;
-        perform pgsbert.revoke_from_worker(v);
     end if;
     -- a worker that is making the functions anew holds it: neither waits for the other's half
     perform from pgsbert.vectorizer as w where w.id = v.id for update;
@@ -582,7 +604,7 @@ begin
     perform pgsbert.announce();
 end;
 $$;
-comment on function pgsbert.unregister_vectorizer(text) is 'First step of drop_vectorizer: removes triggers, queue, grants and registration';
+comment on function pgsbert.unregister_vectorizer(text) is 'First step of drop_vectorizer: removes triggers, queue and registration';
 
 create or replace function pgsbert.find_vectorizer(vectorizer_name text) returns pgsbert.vectorizer
 language sql stable security definer
@@ -611,6 +633,7 @@ begin
         execute format('drop table %s', v.side);
     end if;
     if exists (select from pg_class where oid = v.source) then
+        perform pgsbert.leave_table(v);
         target := (select attname from pg_attribute where attrelid = v.source and attnum = v.target_number and not attisdropped);
         if drop_vectors and v.storage = 'column' and target is not null then
             execute format('alter table %s drop column %I', v.source, target);

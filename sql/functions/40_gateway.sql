@@ -47,7 +47,12 @@ declare
     last_seen timestamptz;
     ticket uuid;
 begin
-    if pgsbert.live_worker_seen() is null then
+    if statement_timestamp() <> transaction_timestamp() then
+        -- The question would reach nobody. This error ends that transaction, so that the connection is opened anew.
+        raise exception using errcode = '08000',
+            message = 'the loopback connection was in a transaction that another role of this session had begun',
+            hint = 'Repeat the question: the connection is opened anew.';
+    elsif pgsbert.live_worker_seen() is null then
         select max(seen_at) into last_seen from pgsbert.worker;
         raise exception using errcode = 'PB001',
             message = case when last_seen is null then 'no worker has been seen: start one with pgsbert worker'
@@ -91,21 +96,86 @@ set search_path = pg_catalog, pg_temp
 return '''' || replace(replace(value, '\', '\\'), '''', '\''') || '''';
 comment on function pgsbert.conninfo_quoted(text) is 'A value of a libpq connection string';
 
-create or replace function pgsbert.gateway_address() returns text
+create or replace function pgsbert.gateway_options() returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return coalesce(
+return format(
+    -- Set by the connection, these win over the settings of the role, which anybody with dblink can change through a
+    -- loopback connection of his session, and over those that the database has for its users.
+    '-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0%s'
+    ' -c default_transaction_read_only=off -c default_transaction_isolation=read\ committed -c synchronous_commit=off'
+    ' -c client_encoding=%s -c extra_float_digits=1 -c intervalstyle=postgres -c jit=off',
+    case when current_setting('transaction_timeout', true) is not null then ' -c transaction_timeout=0' end,
+    current_setting('server_encoding')
+);
+comment on function pgsbert.gateway_options() is 'The settings of a loopback session, whatever its role or database has';
+
+create or replace function pgsbert.gateway_address() returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    database text;
+begin
     -- with a password: server and user mapping of the role that owns these functions
-    (select s.srvname::text from pg_foreign_server as s where s.srvname = 'pgsbert_loopback'),
+    select coalesce((select substr(o.option, 8) from unnest(s.srvoptions) as o (option) where o.option like 'dbname=%'), current_database())
+    into database
+    from pg_foreign_server as s
+    where s.srvname = 'pgsbert_loopback';
+    if database = current_database() then
+        return 'pgsbert_loopback';
+    elsif database is not null then
+        raise exception using errcode = '08001',
+            message = format('the gateway of this database leads to database "%s"', database),
+            hint = 'The database was copied or renamed: run pgsbert gateway set-password.';
+    elsif not (select rolsuper from pg_roles where rolname = current_user) then
+        raise exception using errcode = '08001',
+            message = 'the gateway has no password yet',
+            hint = 'Run pgsbert gateway set-password.';
+    end if;
     -- without: the server's own socket, as it is at this moment
-    format(
-        'host=%s port=%s dbname=%s user=pgsbert_gateway connect_timeout=5',
+    return format(
+        'host=%s port=%s dbname=%s user=pgsbert_gateway connect_timeout=5 application_name=%s options=%s',
         pgsbert.conninfo_quoted(coalesce(nullif(trim(split_part(current_setting('unix_socket_directories'), ',', 1)), ''), 'localhost')),
         current_setting('port'),
-        pgsbert.conninfo_quoted(current_database())
-    )
-);
+        pgsbert.conninfo_quoted(current_database()),
+        pgsbert.conninfo_quoted('pgsbert gateway'),
+        pgsbert.conninfo_quoted(pgsbert.gateway_options())
+    );
+end;
+$$;
 comment on function pgsbert.gateway_address() is 'Where the loopback connection goes';
+
+create or replace function pgsbert.open_gateway() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    reason text;
+begin
+    perform :"dblink_schema".dblink_connect('pgsbert', pgsbert.gateway_address());
+exception when sqlclient_unable_to_establish_sqlconnection then
+    get stacked diagnostics reason = pg_exception_detail;
+    if reason = '' then
+        raise;  -- by gateway_address, and clear
+    end if;
+    raise exception using errcode = '08001',
+        message = format('the gateway could not log in: %s', trim(regexp_replace(reason, '\s+', ' ', 'g'))),
+        hint = case
+            when reason like '%password authentication failed%' then
+                'Run pgsbert gateway set-password.'
+            when reason like '%not permitted to log in%' then
+                'Have an administrator run: alter role pgsbert_gateway login'
+            when reason like '%pg_hba.conf%' then
+                'Let pgsbert_gateway in by a line of pg_hba.conf: pgsbert install --print-dba-sql shows it.'
+            when reason like '%too many connections%' or reason like '%connection slots%' then
+                'Each session that embeds holds two connections: raise max_connections, or the connection limit of pgsbert_gateway.'
+            else
+                'Is the address right? pgsbert gateway set-password --host HOST --port PORT changes it.'
+        end;
+end;
+$$;
+comment on function pgsbert.open_gateway() is 'Opens the loopback connection, or says in one sentence why that is not possible';
 
 create or replace function pgsbert.connect_gateway() returns void
 language plpgsql
@@ -113,15 +183,20 @@ set search_path = pg_catalog, pg_temp
 set client_min_messages = error
 as $$
 begin
-    -- No EXCEPTION block: a subtransaction cannot begin in a parallel plan. dblink_exec reports a dead connection
-    -- without raising; dblink() would raise.
+    -- No EXCEPTION block here: before PostgreSQL 17 a subtransaction cannot begin in a parallel plan. dblink_exec
+    -- reports a dead connection without raising; dblink() would raise. What another role of this session has set on
+    -- the connection is undone by the way; a transaction that it left aborted is an error as well.
     if 'pgsbert' = any (:"dblink_schema".dblink_get_connections()) then
-        if :"dblink_schema".dblink_exec('pgsbert', 'set application_name = ''pgsbert gateway''', false) = 'SET' then
+        if :"dblink_schema".dblink_exec('pgsbert', 'reset all', false) = 'RESET' then
             return;
         end if;
         perform :"dblink_schema".dblink_disconnect('pgsbert');
     end if;
-    perform :"dblink_schema".dblink_connect('pgsbert', pgsbert.gateway_address());
+    if current_setting('server_version_num')::int >= 170000 then
+        perform pgsbert.open_gateway();
+    else
+        perform :"dblink_schema".dblink_connect('pgsbert', pgsbert.gateway_address());
+    end if;
 end;
 $$;
 comment on function pgsbert.connect_gateway() is 'Opens the loopback connection of this session, again if it was lost';
