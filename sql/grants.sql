@@ -24,6 +24,7 @@ grant execute on function
     pgsbert.missing_column(pgsbert.vectorizer),
     pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
+    pgsbert.needs_worker(),
     pgsbert.judge_vectorizers()
 to pgsbert_worker;
 

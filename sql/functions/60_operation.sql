@@ -106,7 +106,7 @@ begin atomic
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'grant_to_worker', 'create_side', 'create_search',
         'drop_search', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
-        'side_match', 'announce'
+        'side_match', 'announce', 'orphans', 'drop_orphans'
     ]);
 end;
 comment on function pgsbert.functions_of(text) is 'The functions that a reader or an operator may execute';
@@ -193,6 +193,8 @@ declare
     worker name := (select r.rolname from pg_roles as r where r.oid = pgsbert.caller());
 begin
     for v in select * from pgsbert.vectorizer loop
+        v := pgsbert.recover(v);
+        continue when v.id is null;
         -- the rights of a side table's owner go when the table is given to another
         perform pgsbert.grant_to_owner(v);
         gone := pgsbert.broken_by(v);
