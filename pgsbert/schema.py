@@ -5,6 +5,7 @@ Everything happens in one transaction: an installation is whole or not there.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from pgsbert.database import connect
@@ -59,7 +61,7 @@ def upgrade(dsn: str, *, first: bool = False) -> str:
         poolclass=NullPool,
     )
     try:
-        with engine.begin() as bind:
+        with _explaining_locks(), engine.begin() as bind:
             connection = cast("psycopg.Connection[Any]", bind.connection.driver_connection)
             if not first and installed_version(connection) is None:
                 raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install" first.')
@@ -69,6 +71,20 @@ def upgrade(dsn: str, *, first: bool = False) -> str:
     with connect(dsn, application_name="pgsbert upgrade") as connection:
         _check_gateway(connection)
     return head()
+
+
+@contextmanager
+def _explaining_locks() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.errors.LockNotAvailable, DBAPIError) as error:
+        cause = getattr(error, "orig", error)
+        if not isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise
+        raise SchemaError(
+            f"A transaction has held what the upgrade must change for {LOCK_LIMIT}, and nothing was changed:"
+            ' end it, or run "pgsbert upgrade" again.'
+        ) from error
 
 
 def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> None:
@@ -83,8 +99,12 @@ def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> 
     for name in _function_files():
         _run_file(connection, f"functions/{name}", variables)
     _run_file(connection, "views.sql", variables)
+    replaced = _replaced_functions(connection)
+    # what was granted on a replaced function is found there, and given on the new one
     _run_file(connection, "grants.sql", variables)
-    _drop_replaced_functions(connection)
+    if replaced is not None:
+        # together, since they call each other; a user's object that needs one is named by the error
+        connection.execute(sql.SQL("drop routine {}").format(sql.SQL(replaced)))
     connection.execute("select pgsbert.renew_vectorizers()")
     _register_default_model(connection)
 
@@ -198,20 +218,17 @@ def _has_function(connection: psycopg.Connection[Any], signature: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def _drop_replaced_functions(connection: psycopg.Connection[Any]) -> None:
-    """Drop the functions that this version has no more, or with other parameters: calls would be ambiguous.
+def _replaced_functions(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the functions that this version has no more, or with other parameters: calls would be ambiguous.
 
-    What this transaction did not write is not of this version, but for the trigger functions of the vectorizers.
+    What this transaction has not written is not of this version, but for the trigger functions of the vectorizers.
     """
-    cursor = connection.execute(
+    row = connection.execute(
         "select string_agg(p.oid::regprocedure::text, ', ') from pg_proc as p"
         " join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'pgsbert' and n.nspowner = p.proowner"
         " where p.xmin <> pg_current_xact_id()::xid and p.proname !~ '^(enqueue|clear)_[0-9]'"
-    )
-    replaced = cursor.fetchone()
-    if replaced is not None and replaced[0] is not None:
-        # together, since they call each other; a user's object that needs one is named by the error
-        connection.execute(sql.SQL("drop routine {}").format(sql.SQL(replaced[0])))
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _register_default_model(connection: psycopg.Connection[Any]) -> None:

@@ -25,6 +25,7 @@ grant execute on function
     pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
     pgsbert.needs_worker(),
+    pgsbert.schema_version(),
     pgsbert.judge_vectorizers()
 to pgsbert_worker;
 

@@ -336,7 +336,7 @@ select to_regclass('pgsbert.migration') is not null;
 select version_num from pgsbert.migration;
 
 -- name: needs_worker
-select pgsbert.needs_worker();
+select pgsbert.needs_worker(), pgsbert.schema_version();
 
 -- name: backend_pid
 select pg_backend_pid();

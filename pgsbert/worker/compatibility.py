@@ -15,18 +15,23 @@ if TYPE_CHECKING:
 
 
 async def check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Raise SchemaError where the schema is too old for this worker, or needs a newer one.
-
-    A newer schema that says it needs no newer worker is worked on: an upgrade need not stop the workers first.
-    """
-    if not await _value(connection, "is_installed"):
+    """Raise SchemaError where pgsbert is not installed, or too old for this worker, or needs a newer one."""
+    if not (await _row(connection, "is_installed"))[0]:
         raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install".')
-    version = await _value(connection, "schema_version")
+    [version] = await _row(connection, "schema_version") or [None]
     if version is None:
         raise SchemaError('Schema pgsbert was restored without its data: run "pgsbert upgrade".')
     if version < head():
         raise SchemaError(f'Schema is at {version}, this worker needs {head()}: run "pgsbert upgrade".')
-    needed = await _value(connection, "needs_worker")
+    await check_fit(connection)
+
+
+async def check_fit(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Raise SchemaError where the schema needs a newer worker; an upgrade may have come while this one runs.
+
+    A newer schema that needs no newer worker is worked on: workers need not be stopped before an upgrade.
+    """
+    needed, version = await _row(connection, "needs_worker")
     if _release(needed) > _release(pgsbert.__version__):
         raise SchemaError(
             f"Schema is at {version} and needs a worker of {needed} or newer, this one is {pgsbert.__version__}:"
@@ -36,7 +41,7 @@ async def check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
 
 async def check_direct(connection: psycopg.AsyncConnection[Any]) -> None:
     """Raise SchemaError where a pooler stands between: LISTEN, session locks and settings need the server itself."""
-    if await _value(connection, "backend_pid") != connection.info.backend_pid:
+    if await _row(connection, "backend_pid") != (connection.info.backend_pid,):
         raise SchemaError(_NOT_DIRECT)
 
 
@@ -58,6 +63,5 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
-async def _value(connection: psycopg.AsyncConnection[Any], name: str) -> Any:
-    row = await (await connection.execute(statement(name))).fetchone()
-    return row and row[0]
+async def _row(connection: psycopg.AsyncConnection[Any], name: str) -> tuple[Any, ...]:
+    return await (await connection.execute(statement(name))).fetchone() or ()

@@ -111,6 +111,7 @@ set client_min_messages = warning
 as $$
 declare
     number integer;
+    trigger_function regprocedure;
 begin
     for number in
         select vectorizer_id
@@ -122,11 +123,12 @@ begin
     loop
         continue when number is null or number <> vectorizer_id and exists (select from pgsbert.vectorizer as v where v.id = number);
         execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s', number);
-        execute format(
-            'drop function if exists pgsbert.enqueue_%1$s_insert(), pgsbert.enqueue_%1$s_update(), pgsbert.enqueue_%1$s_delete(), '
-            'pgsbert.enqueue_%1$s_truncate(), pgsbert.clear_%1$s() cascade',
-            number
-        );
+        for trigger_function in
+            select p.oid::regprocedure from pg_proc as p
+            where p.pronamespace = 'pgsbert'::regnamespace and p.proname ~ format('^(enqueue|clear)_%s(_|$)', number)
+        loop
+            execute format('drop function %s cascade', trigger_function);
+        end loop;
     end loop;
 end;
 $$;

@@ -85,7 +85,7 @@ async def settle(queue: Queue, limit: int = 64) -> None:
 async def in_use(database: Database, connection: PgConnection, open_queue: Any) -> Database:
     """Give a database with rows that are embedded, failed, leased, pending, and not yet reached by the first walk."""
     for command in TABLES.split(";\n"):
-        connection.execute(command)  # type: ignore[arg-type]  # a constant, split
+        connection.execute(command)
     connection.execute("insert into article (title, body) values ('cats', 'purr'), ('dogs', 'bark'), ('birds', 'sing')")
     connection.execute(
         """insert into "Odd 'place"."Page" values ('en', 1, 'one'), ('de', 1, 'eins'), ('en', 2, 'two')"""
