@@ -5,6 +5,8 @@ Everything happens in one transaction: an installation is whole or not there.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +16,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from pgsbert import dba
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 EXTENSIONS = ("vector", "dblink")
 VECTOR_AT_LEAST = (0, 8)
+LOCK_LIMIT = "5s"  # others queue behind a lock that is waited for
 LOCK = 1885827938  # the first half of pgsbert's advisory locks: 'pgsb' in ASCII, below 2^31
 
 DEFAULT_BI_ENCODER: Mapping[str, object] = {
@@ -59,7 +63,7 @@ def upgrade(dsn: str, *, first: bool = False) -> str:
         poolclass=NullPool,
     )
     try:
-        with engine.begin() as bind:
+        with _explaining_locks(), engine.begin() as bind:
             connection = cast("psycopg.Connection[Any]", bind.connection.driver_connection)
             become_owner(connection)
             if not first and installed_version(connection) is None:
@@ -73,10 +77,25 @@ def upgrade(dsn: str, *, first: bool = False) -> str:
     return head()
 
 
+@contextmanager
+def _explaining_locks() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.errors.LockNotAvailable, DBAPIError) as error:
+        cause = getattr(error, "orig", error)
+        if not isinstance(cause, psycopg.errors.LockNotAvailable):
+            raise
+        raise SchemaError(
+            f"A transaction has held what the upgrade must change for {LOCK_LIMIT}, and nothing was changed:"
+            ' end it, or run "pgsbert upgrade" again.'
+        ) from error
+
+
 def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> None:
     variables = _variables(connection)
     connection.execute("set local client_min_messages = warning")
     connection.execute("select pg_advisory_xact_lock(%s, 0)", [LOCK])
+    connection.execute(f"set local lock_timeout = '{LOCK_LIMIT}'")
     _refuse_newer(connection)
     if not become_owner(connection):
         connection.execute("create schema pgsbert")
@@ -85,10 +104,17 @@ def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> 
     for name in _function_files():
         _run_file(connection, f"functions/{name}", variables)
     _run_file(connection, "views.sql", variables)
+    replaced = _replaced_functions(connection)
+    # what was granted on a replaced function is found there, and given on the new one
     _run_file(connection, "grants.sql", variables)
+    if replaced is not None:
+        # together, since they call each other; a user's object that needs one is named by the error
+        connection.execute(sql.SQL("drop routine {}").format(sql.SQL(replaced)))
+    connection.execute("select pgsbert.renew_vectorizers()")
     _register_default_model(connection)
 
 
+@cache
 def head() -> str:
     """Return the schema version this package brings."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
@@ -102,6 +128,9 @@ def installed_version(connection: psycopg.Connection[Any]) -> str | None:
     if row is None or not row[0]:
         return None
     row = connection.execute("select version_num from pgsbert.migration").fetchone()
+    if row is None and _has_function(connection, "pgsbert.schema_version()"):
+        # restored without its data: the tables are there, at the version that the functions tell
+        row = connection.execute("select pgsbert.schema_version()").fetchone()
     return None if row is None else str(row[0])
 
 
@@ -194,6 +223,12 @@ def _migrate(bind: Connection, variables: Mapping[str, str]) -> None:
     config = _config()
     config.attributes["connection"] = bind
     config.attributes["variables"] = variables
+    connection = cast("psycopg.Connection[Any]", bind.connection.driver_connection)
+    version = installed_version(connection)
+    if version is not None:
+        connection.execute(
+            "insert into pgsbert.migration select %s where not exists (select from pgsbert.migration)", [version]
+        )
     command.upgrade(config, "head")
 
 
@@ -202,6 +237,24 @@ def _refuse_newer(connection: psycopg.Connection[Any]) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if version is not None and version not in known:
         raise SchemaError(f"The schema is at {version}, this pgsbert knows {head()}: upgrade the package.")
+
+
+def _has_function(connection: psycopg.Connection[Any], signature: str) -> bool:
+    row = connection.execute("select to_regprocedure(%s) is not null", [signature]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _replaced_functions(connection: psycopg.Connection[Any]) -> str | None:
+    """Return the functions that this version has no more, or with other parameters: calls would be ambiguous.
+
+    What this transaction has not written is not of this version, but for the trigger functions of the vectorizers.
+    """
+    row = connection.execute(
+        "select string_agg(p.oid::regprocedure::text, ', ') from pg_proc as p"
+        " join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'pgsbert' and n.nspowner = p.proowner"
+        " where p.xmin <> pg_current_xact_id()::xid and p.proname !~ '^(enqueue|clear)_[0-9]'"
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _register_default_model(connection: psycopg.Connection[Any]) -> None:

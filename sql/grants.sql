@@ -26,6 +26,8 @@ grant execute on function
     pgsbert.document_expression(pgsbert.vectorizer, text),
     pgsbert.target_name(pgsbert.vectorizer),
     pgsbert.leaf_partitions(oid),
+    pgsbert.needs_worker(),
+    pgsbert.schema_version(),
     pgsbert.judge_vectorizers(),
     pgsbert.queue_counts()
 to pgsbert_worker;

@@ -438,6 +438,18 @@ select not exists (select from {pending});
 -- Vectorizers that cannot be worked on, or can again: a table, column or key was dropped, or row security hides rows.
 select name, broken_reason from pgsbert.judge_vectorizers();
 
+-- name: is_installed
+select to_regclass('pgsbert.migration') is not null;
+
+-- name: schema_version
+select version_num from pgsbert.migration;
+
+-- name: needs_worker
+select pgsbert.needs_worker(), pgsbert.schema_version();
+
+-- name: backend_pid
+select pg_backend_pid();
+
 -- name: register_worker
 insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(version)s)
 returning id, pg_advisory_lock(1885827939, id);

@@ -60,7 +60,7 @@ create table pgsbert.vectorizer (
     constraint vectorizer_on_change_known check (on_change in ('keep', 'clear'))
 );
 comment on table pgsbert.vectorizer is 'What is embedded: a source table, its tracked columns, its key, and where the vector goes';
-comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those at creation';
+comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those a worker saw last, for a restore';
 comment on column pgsbert.vectorizer.stamp is 'the database and table that the attnums belong to';
 comment on column pgsbert.vectorizer.filled_at is 'when the walk over the existing rows ended; null while it goes on';
 comment on column pgsbert.vectorizer.template is 'How the text is made of the tracked columns: {1} is the first of them; null: one a line';

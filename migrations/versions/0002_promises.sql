@@ -27,3 +27,4 @@ drop function if exists pgsbert.build_vectorizer(integer);
 alter table pgsbert.worker add column listening boolean not null default false;
 -- its work is done with the rights of who drops the vectorizer
 drop function if exists pgsbert.revoke_from_worker(pgsbert.vectorizer);
+comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those a worker saw last, for a restore';

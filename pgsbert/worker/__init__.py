@@ -20,11 +20,11 @@ from psycopg.types.json import Jsonb
 import pgsbert
 from pgsbert.backoff import delay
 from pgsbert.database import connect_async, register_vector_async, statement
-from pgsbert.errors import ModelHangsError, SchemaError
+from pgsbert.errors import ModelHangsError
 from pgsbert.events import log
 from pgsbert.requests import Requests
-from pgsbert.schema import head
 from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Listener
+from pgsbert.worker.compatibility import check_direct, check_schema, refuse_pooler
 from pgsbert.worker.indexes import build_index
 from pgsbert.worker.inference import LIMIT, MOST_HUNG, Inference
 from pgsbert.worker.models import Models
@@ -148,10 +148,9 @@ class Worker:
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
             connect = self._options.dsn
-            rows_connection = await stack.enter_async_context(
-                await connect_async(connect, application_name="pgsbert rows", options=ROWS_OPTIONS)
-            )
-            await _check_schema(rows_connection)
+            rows_connection = await stack.enter_async_context(await _connect_rows(connect))
+            await check_direct(rows_connection)
+            await check_schema(rows_connection)
             questions_connection = await stack.enter_async_context(
                 await connect_async(connect, application_name="pgsbert questions", options=QUESTIONS_OPTIONS)
             )
@@ -292,6 +291,14 @@ CUT_OFF = (
 )
 
 
+async def _connect_rows(dsn: str) -> psycopg.AsyncConnection[Any]:
+    try:
+        return await connect_async(dsn, application_name="pgsbert rows", options=ROWS_OPTIONS)
+    except psycopg.OperationalError as error:
+        refuse_pooler(error)
+        raise
+
+
 async def _register(connection: psycopg.AsyncConnection[Any]) -> int:
     cursor = await connection.execute(
         statement("register_worker"),
@@ -300,14 +307,3 @@ async def _register(connection: psycopg.AsyncConnection[Any]) -> int:
     row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
-
-
-async def _check_schema(connection: psycopg.AsyncConnection[Any]) -> None:
-    cursor = await connection.execute("select to_regclass('pgsbert.migration') is not null")
-    row = await cursor.fetchone()
-    if row is None or not row[0]:
-        raise SchemaError('Schema pgsbert is not in this database: run "pgsbert install".')
-    cursor = await connection.execute("select version_num from pgsbert.migration")
-    row = await cursor.fetchone()
-    if row is None or row[0] < head():
-        raise SchemaError(f'Schema is at {row and row[0]}, this worker needs {head()}: run "pgsbert upgrade".')

@@ -11,6 +11,7 @@ from pgsbert.database import statement
 from pgsbert.events import log
 from pgsbert.queue import Queue, read_vectorizers
 from pgsbert.wakeups import Gate, wait_for
+from pgsbert.worker.compatibility import check_fit
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS
 from pgsbert.worker.turns import Turns
 
@@ -164,6 +165,8 @@ class Rows:
             await self._read_catalog()
 
     async def _read_catalog(self) -> None:
+        # an upgrade under a running worker may be one that it does not fit
+        await check_fit(self._connection)
         vectorizers = await read_vectorizers(self._connection)
         self._catalog_read = time.monotonic()
         if vectorizers != self.vectorizers:

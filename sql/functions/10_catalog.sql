@@ -83,7 +83,7 @@ return (
         select
         from pgsbert.vectorizer as v
         where v.source = key_index.source
-          and v.key_numbers = (i.indkey::smallint[])[:i.indnkeyatts - 1]
+          and (pgsbert.recognized(v)).key_numbers = (i.indkey::smallint[])[:i.indnkeyatts - 1]
     ) desc, i.indisprimary desc, i.indnkeyatts, i.indexrelid
     limit 1
 );
@@ -127,17 +127,6 @@ set search_path = pg_catalog, pg_temp
 return (select n.nspname from pg_type as t join pg_namespace as n on n.oid = t.typnamespace where t.oid = pgsbert.vector_type());
 comment on function pgsbert.vector_schema() is 'Where the operators and operator classes of vector live';
 
-create or replace function pgsbert.stamp(source oid) returns text
-language sql stable
-set search_path = pg_catalog, pg_temp
-return (
-    select format('%s/%s/%s', s.system_identifier, d.oid, source)
-    from pg_control_system() as s
-    cross join pg_database as d
-    where d.datname = current_database()
-);
-comment on function pgsbert.stamp(oid) is 'Which cluster, database and table the column numbers of a vectorizer belong to';
-
 create or replace function pgsbert.vectorizer_named(vectorizer_name text) returns pgsbert.vectorizer
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -155,7 +144,7 @@ begin
                 'There is none yet: make one with pgsbert.create_vectorizer.'
             );
     end if;
-    return v;
+    return pgsbert.recognized(v);
 end;
 $$;
 comment on function pgsbert.vectorizer_named(text) is 'The vectorizer of that name, or PB006';

@@ -78,6 +78,8 @@ return (
             format('table %s was dropped', v.source)
         when gone is not null then
             format('column "%s" of %s was dropped', gone, v.source)
+        when v.stamp <> pgsbert.stamp(v.source) then
+            format('%s was restored from another database, and no worker has looked at it since', v.source)
         when v.side is not null and not exists (select from pg_class as c where c.oid = v.side) then
             format('the table with the vectors of %s was dropped', v.source)
         when v.side is not null and (
@@ -268,6 +270,11 @@ declare
     reason text;
 begin
     select * into v from pgsbert.vectorizer where id = vectorizer_id;
+    if not found then
+        -- a dump of the schema alone was restored: the triggers are there, and what they served is not
+        return null;
+    end if;
+    v := pgsbert.recognized(v);
     reason := pgsbert.broken_by(v);
     if reason is not null then
         -- the user's write goes on; what cannot be embedded any more is said in pgsbert.status

@@ -269,11 +269,14 @@ $body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enq
     -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
     perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', format($body$
 declare
-    target name := (select attname from pg_attribute where attrelid = tg_relid and attnum = %2$s and not attisdropped);
+    target name := pgsbert.target_to_clear(%1$s);
 begin
+    if target is null then
+        return new;
+    end if;
     return jsonb_populate_record(new, jsonb_build_object(target, null));
 end;
-$body$, v.id, coalesce(v.target_number, 0)));
+$body$, v.id));
     perform pgsbert.grant_to_owner(v);
 end;
 $$;
@@ -319,7 +322,7 @@ comment on function pgsbert.mend_triggers(pgsbert.vectorizer, boolean) is 'Makes
 create or replace function pgsbert.vectorizer_numbered(vectorizer_id integer) returns pgsbert.vectorizer
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
-return (select v from pgsbert.vectorizer as v where v.id = vectorizer_id);
+return (select pgsbert.recognized(v) from pgsbert.vectorizer as v where v.id = vectorizer_id);
 comment on function pgsbert.vectorizer_numbered(integer) is 'A vectorizer, for trigger functions that run with the rights of the table''s owner';
 
 create or replace function pgsbert.leave_to_worker(vectorizer_id integer, key text[]) returns void

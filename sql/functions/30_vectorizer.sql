@@ -227,7 +227,8 @@ begin
             raise exception using errcode = 'PB007', message = format('column "%s" cannot be tracked and hold the vector', target);
         elsif exists (
             select from pgsbert.vectorizer as other
-            where other.source = register_vectorizer.source and other.storage = 'column' and other.target_number = adopted
+            where other.source = register_vectorizer.source and other.storage = 'column'
+              and (pgsbert.recognized(other)).target_number = adopted
         ) then
             raise exception using errcode = 'PB007',
                 message = format('column "%s" of %s already belongs to another vectorizer', target, source),
@@ -251,6 +252,7 @@ begin
         m.name, storage, target, distance, index, on_change, pgsbert.stamp(source)
     from pgsbert.key_columns(pgsbert.key_index(source)) as k
     returning w.* into v;
+    perform pgsbert.drop_orphaned_queues(source, v.id);
     perform pgsbert.create_queue(v);
     return v;
 end;
@@ -422,6 +424,7 @@ begin
     end if;
     lock_timeout_before := pgsbert.limit_lock_waits();
     v := pgsbert.register_vectorizer(source, columns, template, vectorizer_name, model, storage, target, distance, index, on_change);
+    perform pgsbert.drop_orphans(v);
     if storage = 'table' then
         perform pgsbert.create_side(v);
     else

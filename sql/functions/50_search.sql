@@ -86,6 +86,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     reason text := case
+        when v.id is null then 'its function was restored without its data'
         when not exists (select from pg_class where oid = v.source) then format('table %s was dropped', v.source)
         when v.storage = 'table' and not exists (select from pg_class where oid = v.side) then format('its table %s was dropped', v.side)
         when pgsbert.target_name(v) is null then 'the column with its vectors was dropped'
@@ -96,7 +97,7 @@ declare
     end;
 begin
     if reason is not null then
-        raise exception using errcode = 'PB008', message = format('vectorizer "%s" is broken: %s', v.name, reason);
+        raise exception using errcode = 'PB008', message = format('vectorizer "%s" is broken: %s', coalesce(v.name, 'NULL'), reason);
     end if;
 end;
 $$;
@@ -111,7 +112,7 @@ declare
     distance text;
     nearest text;
 begin
-    select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    v := pgsbert.vectorizer_numbered(vectorizer_id);
     perform pgsbert.check_searchable(v, rerank);
     if item = 'jsonb' then
         item := pgsbert.item_expression(v);
@@ -227,7 +228,7 @@ declare
     v pgsbert.vectorizer;
     row_key text;
 begin
-    select * into strict v from pgsbert.vectorizer where id = vectorizer_id;
+    v := pgsbert.vectorizer_numbered(vectorizer_id);
     perform pgsbert.check_searchable(v, false);
     select string_agg(format('s.%I %s $1[%s]::%s', k.name, k.operator, k.place, pgsbert.column_type(v.source, k.number)), ' and ' order by k.place)
     into row_key

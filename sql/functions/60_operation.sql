@@ -125,7 +125,7 @@ begin atomic
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search',
         'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
-        'side_match', 'announce', 'limit_lock_waits', 'raise_held'
+        'side_match', 'announce', 'limit_lock_waits', 'raise_held', 'orphans', 'drop_orphans'
     ]);
 end;
 comment on function pgsbert.functions_of(text) is 'The functions that a reader or an operator may execute';
@@ -213,6 +213,8 @@ declare
     worker name := (select r.rolname from pg_roles as r where r.oid = pgsbert.caller());
 begin
     for v in select * from pgsbert.vectorizer loop
+        v := pgsbert.recover(v);
+        continue when v.id is null;
         gone := pgsbert.broken_by(v);
         perform pgsbert.mend_triggers(v, broken => gone is not null);
         reason := coalesce(gone, pgsbert.hidden_by(v.source, worker));
