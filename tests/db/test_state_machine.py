@@ -27,6 +27,7 @@ from tests.support import rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgsbert.embedded import EmbeddedServer
     from pgsbert.types import Vectors
     from tests.support import Database
 
@@ -89,7 +90,7 @@ class Interleavings(RuleBasedStateMachine):
         columns = ", ".join(f"{name} {type_}" for name, type_ in KEY_COLUMNS[key].items())
         self.admin.execute(
             f"create table items ({columns}, title text, body text, note int default 0,"
-            f" primary key ({', '.join(self.keys)})) with (autovacuum_enabled = off)"
+            f" primary key ({', '.join(self.keys)}))"
         )
         self.admin.execute(
             "select pgsbert.create_vectorizer('items', '{title,body}', model => 'fake-8', index => 'none',"
@@ -99,9 +100,6 @@ class Interleavings(RuleBasedStateMachine):
         [self.number] = rows(self.admin, "select id from pgsbert.vectorizer")
         for number in range(KEYS):
             self.admin.execute(f"insert into items values ({self.key_marks}, 'a', 'b')", self.key(number))
-        for name in ("pending", "lease"):
-            # it would take locks on its own account
-            self.admin.execute(f"alter table pgsbert.{name}_{self.number} set (autovacuum_enabled = off)")
         self.users = [User(self._dsn), User(self._dsn)]
         for user in self.users:
             user.isolate(LEVELS[level])
@@ -356,6 +354,17 @@ class Interleavings(RuleBasedStateMachine):
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as runner:
         yield runner
+
+
+@pytest.fixture(autouse=True)
+def no_autovacuum(server: EmbeddedServer) -> Iterator[None]:
+    """Leave no session that takes locks on its own account."""
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute("alter system set autovacuum = off")
+        admin.execute("select pg_reload_conf()")
+        yield
+        admin.execute("alter system reset autovacuum")
+        admin.execute("select pg_reload_conf()")
 
 
 def explore(database: Database, runner: asyncio.Runner, *phases: Phase) -> None:
