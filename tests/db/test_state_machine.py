@@ -384,6 +384,7 @@ def explore(database: Database, runner: asyncio.Runner, *phases: Phase) -> None:
     )
 
 
+@pytest.mark.timeout(900)  # half a minute, unless the machine is busy
 def test_every_interleaving_ends_with_the_right_vectors(database: Database, runner: asyncio.Runner) -> None:
     explore(database, runner, Phase.generate, Phase.shrink)
 
