@@ -55,7 +55,7 @@ class SteppedWorker:
         self._vectorizer = vectorizer
         self._claiming: asyncio.Task[list[Change]] | None = None
         self.held: list[Change] = []
-        self._run(self._connect)
+        self._runner.run(self._connect())
 
     def claim(self, limit: int, *, stop_halfway: bool) -> None:
         """Claim new rows; halfway they are leased and their texts not yet read."""
@@ -114,7 +114,7 @@ class SteppedWorker:
         # its locks go with its backend
         wait_until(lambda: not rows(admin, "select pid from pg_stat_activity where pid = %s", self._pid))
         self.held = []
-        self._run(self._connect)
+        self._runner.run(self._connect())
 
     def close(self) -> None:
         """End the connection."""

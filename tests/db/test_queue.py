@@ -204,9 +204,8 @@ async def test_settle_passes_by_what_a_user_holds(
     insert(articles, "a", "b")
     changes = await queue.claim(10)
     with user(database, hold) as holder:
-        started = time.monotonic()
+        # waiting would end in an error
         settled = await queue.settle(outcomes(changes))
-        assert time.monotonic() - started < 0.1
         assert (right(articles), pending(articles)) == ({1: None, 2: True}, 1)
         await queue.defer(change.revision for change in changes if change.revision not in settled)
         holder.commit()
