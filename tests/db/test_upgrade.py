@@ -147,6 +147,22 @@ def test_a_function_that_got_other_parameters_does_not_stay_beside_the_new_one(
     assert rows(connection, left) == ["pgsbert.embed_for(text,text)"]
 
 
+def test_search_functions_of_an_older_version_are_made_anew_and_no_others(
+    articles: PgConnection, database: Database
+) -> None:
+    body = "select prosrc from pg_proc where proname = 'articles_search'"
+    made = rows(articles, body)
+    [definition] = rows(articles, "select pg_get_functiondef('articles_search'::regproc)")
+    articles.execute(definition.replace("check_search", "check_search_as_of_old"))
+    articles.execute("create view found as select * from articles_search('cats')")
+    schema.upgrade(database.dsn)
+    assert rows(articles, body) == made
+    articles.execute("comment on function articles_search is 'mine now'")
+    articles.execute(definition.replace("check_search", "check_search_of_mine"))
+    schema.upgrade(database.dsn)
+    assert "check_search_of_mine" in rows(articles, body)[0]
+
+
 def test_an_upgrade_ends_with_a_sentence_where_a_transaction_is_in_its_way(
     connection: PgConnection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
