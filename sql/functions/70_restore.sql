@@ -27,6 +27,10 @@ begin
         update pgsbert.vectorizer as w
         set column_names = now_named.column_names, key_names = now_named.key_names, target = now_named.target
         where w.id = v.id;
+        if pgsbert.broken_by(now_named) is null then
+            -- they know the vector column by name
+            perform pgsbert.create_trigger_functions(now_named);
+        end if;
     elsif now_named.stamp <> v.stamp then
         update pgsbert.vectorizer as w
         set column_numbers = now_named.column_numbers, key_numbers = now_named.key_numbers,
@@ -49,12 +53,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     execute format('grant select, insert, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
-    if pgsbert.broken_by(v) is null then
+    if pgsbert.broken_by(v) is not null then
+        return;
+    end if;
+    perform pgsbert.create_trigger_functions(v);
+    -- an installer that is no superuser and no member of the owner cannot grant
+    if (select pg_has_role(c.relowner, 'usage') from pg_class as c where c.oid = v.source) then
         perform pgsbert.grant_to_worker(v);
         if v.side is not null then
             execute format('grant select, insert, update, delete on %s to pgsbert_worker', v.side);
         end if;
-        perform pgsbert.create_trigger_functions(v);
     end if;
 end;
 $$;

@@ -381,3 +381,26 @@ def test_questions_can_be_left_out_of_a_dump_and_passwords_cannot(
     assert "a private question" not in text
     assert "s3cret" in text
     assert "a private question" in dump(server, database, tmp_path).read_text()
+
+
+async def test_an_upgrade_grants_what_a_dump_without_privileges_left_out(
+    server: EmbeddedServer, in_use: Database, empty_database: Database, tmp_path: Path
+) -> None:
+    file = dump(server, in_use, tmp_path, "--format=custom", "--no-privileges")
+    restore(server, file, empty_database)
+    with empty_database.connect() as connection:
+        worker_may = """
+            select has_column_privilege('pgsbert_worker', 'article', 'title', 'select')
+                and has_column_privilege('pgsbert_worker', 'article', 'embedding', 'update')
+                and has_table_privilege('pgsbert_worker', '"Odd ''place"."Page_embedding"', 'insert')
+                and has_table_privilege('pgsbert_worker', 'pgsbert.pending_1', 'delete')
+                and has_function_privilege('pgsbert_worker', 'pgsbert.judge_vectorizers()', 'execute')
+        """
+        public_may = """
+            select p.oid::regprocedure::text from pg_proc as p where pronamespace = 'pgsbert'::regnamespace
+                and exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) where grantee = 0)
+        """
+        assert rows(connection, worker_may) == [False]
+        schema.upgrade(empty_database.dsn)
+        assert rows(connection, worker_may) == [True]
+        assert rows(connection, public_may) == []
