@@ -269,14 +269,18 @@ $body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enq
     -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
     perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', format($body$
 declare
-    target name := pgsbert.target_to_clear(%1$s);
+    target name := (select attname from pg_attribute where attrelid = tg_relid and attnum = %2$s and not attisdropped);
 begin
+    if target is distinct from %3$L then
+        -- renamed, or in a restored table the number of another column
+        target := pgsbert.target_to_clear(%1$s);
+    end if;
     if target is null then
         return new;
     end if;
     return jsonb_populate_record(new, jsonb_build_object(target, null));
 end;
-$body$, v.id));
+$body$, v.id, coalesce(v.target_number, 0), pgsbert.target_name(v)));
     perform pgsbert.grant_to_owner(v);
 end;
 $$;

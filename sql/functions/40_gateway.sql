@@ -192,7 +192,12 @@ begin
         end if;
         perform :"dblink_schema".dblink_disconnect('pgsbert');
     end if;
-    if current_setting('server_version_num')::int >= 170000 then
+    if pg_is_in_recovery() and not exists (select from pg_foreign_server where srvname = 'pgsbert_loopback') then
+        -- by its own socket a standby reaches itself, where nothing can be asked
+        raise exception using errcode = 'PB001',
+            message = 'this server is a standby: its questions go to the primary, and nothing says where that is',
+            hint = 'On the primary, run pgsbert gateway set-password --host with the host of the primary.';
+    elsif current_setting('server_version_num')::int >= 170000 then
         perform pgsbert.open_gateway();
     else
         perform :"dblink_schema".dblink_connect('pgsbert', pgsbert.gateway_address());

@@ -365,6 +365,22 @@ end;
 $$;
 comment on function pgsbert.free_name(text, text[]) is 'A column name like the one wanted, cut to 63 bytes, that is not taken';
 
+create or replace function pgsbert.search_body(v pgsbert.vectorizer) returns text
+language sql immutable
+set search_path = pg_catalog, pg_temp
+return format($body$
+#variable_conflict use_column
+declare
+    found_settings record;
+begin
+    perform pgsbert.check_search(query, k, rerank, candidates);
+    found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
+    return query execute pgsbert.search_sql(%1$s, 'row', rerank) using pgsbert.embed(query, %2$L), query, k, candidates;
+    perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
+end;
+$body$, v.id, v.model);
+comment on function pgsbert.search_body(pgsbert.vectorizer) is 'What <name>_search does';
+
 create or replace function pgsbert.create_search(v pgsbert.vectorizer) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -401,17 +417,7 @@ begin
         'create function %I.%I(query text, k integer default 10, rerank boolean default false, candidates integer default 50) '
         'returns table (item %s, distance double precision, score double precision) '
         'language plpgsql stable parallel unsafe as %L',
-        source_schema, function_name, v.source, format($body$
-#variable_conflict use_column
-declare
-    found_settings record;
-begin
-    perform pgsbert.check_search(query, k, rerank, candidates);
-    found_settings := pgsbert.widen_scan(case when rerank then greatest(k, candidates) else k end);
-    return query execute pgsbert.search_sql(%1$s, 'row', rerank) using pgsbert.embed(query, %2$L), query, k, candidates;
-    perform pgsbert.narrow_scan(found_settings.ef_search, found_settings.iterative_scan);
-end;
-$body$, v.id, v.model)
+        source_schema, function_name, v.source, pgsbert.search_body(v)
     );
     execute format(
         'comment on function %I.%I%s is %L', source_schema, function_name, arguments,

@@ -123,7 +123,7 @@ begin atomic
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
-        'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search',
+        'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search', 'search_body',
         'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
         'side_match', 'announce', 'limit_lock_waits', 'raise_held', 'orphans', 'drop_orphans'
     ]);

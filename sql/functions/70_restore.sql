@@ -27,6 +27,10 @@ begin
         update pgsbert.vectorizer as w
         set column_names = now_named.column_names, key_names = now_named.key_names, target = now_named.target
         where w.id = v.id;
+        if pgsbert.broken_by(now_named) is null then
+            -- they know the vector column by name
+            perform pgsbert.create_trigger_functions(now_named);
+        end if;
     elsif now_named.stamp <> v.stamp then
         update pgsbert.vectorizer as w
         set column_numbers = now_named.column_numbers, key_numbers = now_named.key_numbers,
@@ -49,16 +53,52 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     execute format('grant select, insert, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
-    if pgsbert.broken_by(v) is null then
+    if pgsbert.broken_by(v) is not null then
+        return;
+    end if;
+    perform pgsbert.create_trigger_functions(v);
+    -- an installer that is no superuser and no member of the owner cannot grant
+    if (select pg_has_role(c.relowner, 'usage') from pg_class as c where c.oid = v.source) then
         perform pgsbert.grant_to_worker(v);
         if v.side is not null then
             execute format('grant select, insert, update, delete on %s to pgsbert_worker', v.side);
         end if;
-        perform pgsbert.create_trigger_functions(v);
     end if;
 end;
 $$;
 comment on function pgsbert.renew(pgsbert.vectorizer) is 'Makes the trigger functions of a vectorizer anew, and gives the worker its rights again';
+
+create or replace function pgsbert.renew_search(v pgsbert.vectorizer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    ours record;
+begin
+    for ours in
+        select n.nspname as schema_name, p.proname as name, p.oid::regprocedure as signature
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        join pg_proc as p on p.pronamespace = n.oid and p.proname = v.name || '_search' and p.proowner = c.relowner
+        where c.oid = v.source and p.prosrc <> pgsbert.search_body(v)
+          and pgsbert.is_ours(obj_description(p.oid, 'pg_proc'), v) and pg_has_role(p.proowner, 'usage')
+    loop
+        begin
+            -- in place, so that grants and what uses it stay
+            execute format(
+                'create or replace function %I.%I(query text, k integer default 10, rerank boolean default false, candidates integer default 50) '
+                'returns table (item %s, distance double precision, score double precision) '
+                'language plpgsql stable parallel unsafe as %L',
+                ours.schema_name, ours.name, v.source, pgsbert.search_body(v)
+            );
+        exception when others then
+            -- its owner made something else of it: that must not hold up the upgrade of all
+            raise warning 'function % was not made anew: %', ours.signature, sqlerrm;
+        end;
+    end loop;
+end;
+$$;
+comment on function pgsbert.renew_search(pgsbert.vectorizer) is 'Makes <name>_search anew where this version makes another one';
 
 create or replace function pgsbert.renew_vectorizers() returns void
 language plpgsql
@@ -68,7 +108,9 @@ declare
     v pgsbert.vectorizer;
 begin
     for v in select * from pgsbert.vectorizer order by id for no key update loop
-        perform pgsbert.renew(pgsbert.recover(v));
+        v := pgsbert.recover(v);
+        perform pgsbert.renew(v);
+        perform pgsbert.renew_search(v);
     end loop;
     perform pgsbert.announce();
 end;

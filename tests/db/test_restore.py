@@ -18,6 +18,7 @@ from pgsbert.worker import Options, Worker
 from tests.support import Database, rows, run_worker, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pgsbert.embedded import EmbeddedServer
@@ -349,3 +350,57 @@ async def test_no_revision_is_given_twice_where_the_sequence_was_left_out(restor
         connection.execute("update article set title = 'mended' where id = 4")
     assert keep_working(restored) == []
     assert restored.execute("select count(*) from pgsbert.failures") == [0]
+
+
+@pytest.fixture
+def reader_of_all(server: EmbeddedServer) -> Iterator[str]:
+    """Give a login that may read everything and change nothing."""
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute("create role dumper login bypassrls in role pg_read_all_data")
+        yield "dumper"
+        admin.execute("drop role dumper")
+
+
+async def test_a_dump_needs_no_superuser(
+    server: EmbeddedServer, in_use: Database, empty_database: Database, tmp_path: Path, reader_of_all: str
+) -> None:
+    by_it = Database(in_use.name, in_use.dsn.replace("postgres@", f"{reader_of_all}@"))
+    restore(server, dump(server, by_it, tmp_path, "--format=custom"), empty_database)
+    assert keep_working(empty_database) == ["4"]
+
+
+def test_questions_can_be_left_out_of_a_dump_and_passwords_cannot(
+    server: EmbeddedServer, connection: PgConnection, database: Database, tmp_path: Path
+) -> None:
+    connection.execute("select pg_advisory_lock(1885827939, 1)")
+    connection.execute("insert into pgsbert.worker (host, pid, version) values ('here', 1, '0')")
+    connection.execute("select pgsbert.put('embed', 'fake-8', null, '{a private question}', '1 min')")
+    connection.execute("create server pgsbert_loopback foreign data wrapper dblink_fdw options (host '127.0.0.1')")
+    connection.execute("create user mapping for current_user server pgsbert_loopback options (password 's3cret')")
+    text = dump(server, database, tmp_path, "--exclude-table-data=pgsbert.request").read_text()
+    assert "a private question" not in text
+    assert "s3cret" in text
+    assert "a private question" in dump(server, database, tmp_path).read_text()
+
+
+async def test_an_upgrade_grants_what_a_dump_without_privileges_left_out(
+    server: EmbeddedServer, in_use: Database, empty_database: Database, tmp_path: Path
+) -> None:
+    file = dump(server, in_use, tmp_path, "--format=custom", "--no-privileges")
+    restore(server, file, empty_database)
+    with empty_database.connect() as connection:
+        worker_may = """
+            select has_column_privilege('pgsbert_worker', 'article', 'title', 'select')
+                and has_column_privilege('pgsbert_worker', 'article', 'embedding', 'update')
+                and has_table_privilege('pgsbert_worker', '"Odd ''place"."Page_embedding"', 'insert')
+                and has_table_privilege('pgsbert_worker', 'pgsbert.pending_1', 'delete')
+                and has_function_privilege('pgsbert_worker', 'pgsbert.judge_vectorizers()', 'execute')
+        """
+        public_may = """
+            select p.oid::regprocedure::text from pg_proc as p where pronamespace = 'pgsbert'::regnamespace
+                and exists (select from aclexplode(coalesce(proacl, acldefault('f', proowner))) where grantee = 0)
+        """
+        assert rows(connection, worker_may) == [False]
+        schema.upgrade(empty_database.dsn)
+        assert rows(connection, worker_may) == [True]
+        assert rows(connection, public_may) == []

@@ -147,6 +147,24 @@ def test_a_function_that_got_other_parameters_does_not_stay_beside_the_new_one(
     assert rows(connection, left) == ["pgsbert.embed_for(text,text)"]
 
 
+def test_what_an_older_version_generated_is_made_anew_and_nothing_else(
+    articles: PgConnection, database: Database
+) -> None:
+    body = "select prosrc from pg_proc where proname in ('articles_search', 'enqueue_1_insert') order by proname"
+    made = rows(articles, body)
+    [definition] = rows(articles, "select pg_get_functiondef('articles_search'::regproc)")
+    articles.execute(definition.replace("check_search", "check_search_as_of_old"))
+    [trigger] = rows(articles, "select pg_get_functiondef('pgsbert.enqueue_1_insert'::regproc)")
+    articles.execute(trigger.replace("queued", "rows_queued"))
+    articles.execute("create view found as select * from articles_search('cats')")
+    schema.upgrade(database.dsn)
+    assert rows(articles, body) == made
+    articles.execute("comment on function articles_search is 'mine now'")
+    articles.execute(definition.replace("check_search", "check_search_of_mine"))
+    schema.upgrade(database.dsn)
+    assert "check_search_of_mine" in rows(articles, body)[0]
+
+
 def test_an_upgrade_ends_with_a_sentence_where_a_transaction_is_in_its_way(
     connection: PgConnection, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +260,13 @@ def test_two_versions_of_the_worker_share_the_queue_during_a_deployment(
             articles.execute("insert into articles (title) select 'new ' || n from generate_series(1, 200) as n")
             articles.execute("call pgsbert.wait_until_synced('articles')")
     assert wrong(articles, "select id, title, embedding::text from articles") == []
+
+
+def test_the_schema_knows_its_version_and_takes_this_worker(connection: PgConnection) -> None:
+    assert rows(connection, "select pgsbert.schema_version()") == [schema.head()]
+    assert rows(connection, "select string_to_array(pgsbert.needs_worker(), '.')::int[]")[0] <= [
+        int(part) for part in pgsbert.__version__.split(".")
+    ]
 
 
 def needs_worker(connection: PgConnection, version: str) -> None:
