@@ -42,6 +42,8 @@ class Vectorizer:
     columns: list[str]
     keys: list[str]
     key_operators: list[str]
+    key_greater: list[str]
+    key_at_least: str
     side_keys: list[str]
     vector_schema_name: str
     vector_table_name: str
@@ -147,6 +149,28 @@ class Names:
             )
         ]
         return sql.SQL(" and ").join(conditions)
+
+    def beyond_last(self) -> sql.Composed:
+        """Return the condition that a row of the source comes after the last one of the walk."""
+        keys = [sql.SQL("s.{}").format(sql.Identifier(name)) for name in self._escaped.keys]
+        last = [
+            sql.SQL("(select {} from {})").format(sql.Identifier(f"k{i}"), self.parts["fill"])
+            for i in range(1, len(keys) + 1)
+        ]
+        # the operators are from the catalog, quoted there: a name alone would be looked up in the path
+        greater, equal = self._escaped.key_greater, self._escaped.key_operators
+        if len(set(greater)) == 1:
+            # one comparison of rows, which an index serves
+            return sql.SQL("({}) {} (select {} from {})").format(
+                _commas(keys), sql.SQL(greater[0]), self.parts["keys"], self.parts["fill"]
+            )
+        beyond = sql.SQL("{} {} {}").format(keys[-1], sql.SQL(greater[-1]), last[-1])
+        for key, more, same, value in reversed(list(zip(keys, greater, equal, last, strict=True))[:-1]):
+            beyond = sql.SQL("({} {} {} or {} {} {} and {})").format(
+                key, sql.SQL(more), value, key, sql.SQL(same), value, beyond
+            )
+        # an index serves at least the first column
+        return sql.SQL("{} {} {} and {}").format(keys[0], sql.SQL(self._escaped.key_at_least), last[0], beyond)
 
     def _wanted(self) -> sql.Composed:
         """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
@@ -302,7 +326,7 @@ class Queue:
                 return None
             cursor = await self._execute("fill_reached")
             row = await cursor.fetchone()
-            beyond = self._beyond_last() if row is not None and row[0] else sql.SQL("true")
+            beyond = self._names.beyond_last() if row is not None and row[0] else sql.SQL("true")
             cursor = await self._connection.execute(
                 statement("fill_range", **{**self._names.parts, "beyond_last": beyond}), {"limit": limit}
             )
@@ -312,10 +336,6 @@ class Queue:
             if passed < limit:
                 await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
             return passed
-
-    def _beyond_last(self) -> sql.Composed:
-        parts = self._names.parts
-        return sql.SQL("({}) > (select {} from {})").format(parts["source_order"], parts["keys"], parts["fill"])
 
     async def _execute(self, name: str, **parameters: object) -> psycopg.AsyncCursor[Any]:
         return await self._connection.execute(self._names.statement(name), parameters)

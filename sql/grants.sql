@@ -19,6 +19,9 @@ grant usage, select on sequence pgsbert.revision to pgsbert_worker;
 grant execute on function
     pgsbert.key_index(oid),
     pgsbert.key_columns(oid),
+    pgsbert.key_order(oid),
+    pgsbert.opclass_operator(oid, integer),
+    pgsbert.default_opclass(oid),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),

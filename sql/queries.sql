@@ -27,6 +27,8 @@ select
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as keys,
     (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    (select array_agg(k.greater order by k.place) from pgsbert.key_order(pgsbert.key_index(v.source)) as k)::text[] as key_greater,
+    (select k.at_least from pgsbert.key_order(pgsbert.key_index(v.source)) as k where k.place = 1) as key_at_least,
     coalesce(
         (select array_agg(a.attname order by a.attnum)
          from pg_attribute as a

@@ -160,7 +160,8 @@ begin
     elsif pgsbert.key_index(source) is null then
         raise exception using errcode = 'PB007',
             message = format('table %s has no key that can name its rows', source),
-            hint = 'Add a primary key, or a UNIQUE constraint over NOT NULL columns that is neither deferrable nor partial.';
+            hint = 'Add a primary key, or a UNIQUE constraint over NOT NULL columns that is neither deferrable nor partial '
+                'nor WITHOUT OVERLAPS, of types that can be sorted and hashed: a vector cannot.';
     elsif exists (select from pgsbert.vectorizer as other where other.name = register_vectorizer.name) then
         raise exception using errcode = 'PB007',
             message = format('a vectorizer is already called "%s"', name),
