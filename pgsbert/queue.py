@@ -48,6 +48,7 @@ class Vectorizer:
     vector_schema_name: str
     vector_table_name: str
     target: str
+    names: str
     filled: bool
     index_wanted: bool
     owns_table: bool
@@ -100,6 +101,7 @@ class Names:
             "source": source,
             "source_name": sql.Literal(source.as_string(None)),
             "target": sql.Identifier(v.target),
+            "named_so": sql.SQL("(select pgsbert.check_names({}, {}))").format(sql.Literal(v.id), sql.Literal(v.names)),
             "vector": sql.Identifier(v.type_schema, "vector"),
             "vector_table": sql.Identifier(v.vector_schema_name, v.vector_table_name),
             "operator_class": sql.Identifier(v.type_schema, OPERATOR_CLASSES[v.distance]),

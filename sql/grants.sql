@@ -27,6 +27,8 @@ grant execute on function
     pgsbert.missing_column(pgsbert.vectorizer),
     pgsbert.broken_by(pgsbert.vectorizer),
     pgsbert.target_name(pgsbert.vectorizer),
+    pgsbert.names_of(pgsbert.vectorizer),
+    pgsbert.check_names(integer, text),
     pgsbert.judge_vectorizers()
 to pgsbert_worker;
 

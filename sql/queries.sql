@@ -38,6 +38,7 @@ select
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
     coalesce(vc.relname, c.relname) as vector_table_name,
     pgsbert.target_name(v) as target,
+    pgsbert.names_of(v) as names,
     v.filled_at is not null as filled,
     v.index_method = 'hnsw' and v.index_error is null and not exists (
         select
@@ -124,16 +125,19 @@ select last_value from pgsbert.revision;
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
+-- named_so, here and below: a column that took another's name must not be taken for it. The statement's locks keep
+-- names as its snapshot finds them.
 select claimed.revision, concat_ws(E'\n', {texts}) as text
 from unnest(%(revisions)s::bigint[]) as claimed (revision)
 join {lease} as l on l.revision = claimed.revision
-join {source} as s on {source_is_lease};
+join {source} as s on {source_is_lease}
+where {named_so};
 
 -- name: settle_column
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -165,7 +169,7 @@ select revision from dequeued;
 -- name: settle_table
 -- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -201,7 +205,8 @@ with gone as (
     from unnest(%(revisions)s::bigint[]) as d (revision)
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
-    where not exists (select from {source} as s where {source_is_pending})
+    where {named_so}
+      and not exists (select from {source} as s where {source_is_pending})
       -- what row security hides is not deleted
       and not row_security_active({source_name})
     for update of p skip locked
@@ -218,7 +223,8 @@ returning l.revision;
 -- The vectors that such rows left in a side table.
 delete from {vector_table} as t
 using {lease} as l
-where l.revision = any (%(revisions)s)
+where {named_so}
+  and l.revision = any (%(revisions)s)
   and {side_is_lease}
   and not exists (select from {source} as s where {source_is_lease})
   and not row_security_active({source_name});
@@ -284,7 +290,8 @@ where l.failed_at is null and l.claimed_until <= clock_timestamp()
 -- name: forget_failures
 -- Failures of rows that are gone.
 delete from {lease} as l
-where l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
+where {named_so}
+  and l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
   and not row_security_active({source_name});
 
 -- name: next_due
@@ -301,7 +308,7 @@ for no key update skip locked;
 with range as materialized (
     select {source_keys}, {wanted} as wanted
     from {source} as s
-    where {beyond_last}
+    where {named_so} and {beyond_last}
     order by {source_order}
     limit %(limit)s
 ), last as (

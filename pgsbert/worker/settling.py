@@ -69,8 +69,9 @@ class Settler:
             log("settle_held_up", vectorizer=queue.vectorizer.name, error=type(error).__name__)
             return set()
         except psycopg.Error as error:
-            # with a context it is not our statement that lacks something, but a trigger of the table
-            moved = isinstance(error, CATALOG_MOVED) and error.diag.context is None
+            # with a context it is not our statement that lacks something, but a trigger of the table; or check_names
+            ours = error.diag.context is None or error.diag.schema_name == "pgsbert"
+            moved = isinstance(error, CATALOG_MOVED) and ours
             if moved or queue.is_cut_off or isinstance(error, OUT_OF_RESOURCES):
                 raise
             # the table's own triggers and constraints may refuse one row: find it, store its neighbours
