@@ -75,12 +75,12 @@ declare
     unmoved text := case
         -- With the installer's rights no code of the table's owner may run: neither a cast of a type that a column was
         -- given since, nor on another table of theirs.
+        -- A dropped column has type 0.
         when v.side is null then format(
-            'tg_relid = %s::oid and (select count(*) from pg_attribute where attrelid = tg_relid and not attisdropped and (%s)) = %s',
-            v.source::oid,
-            (select string_agg(format('attnum = %s and atttypid = %s', a.attnum, a.atttypid), ' or ' order by a.attnum)
-             from pg_attribute as a where a.attrelid = v.source and a.attnum = any (columns)),
-            cardinality(columns)
+            'tg_relid = %s::oid and array(select atttypid from pg_attribute where attrelid = tg_relid and attnum between 1 and %s order by attnum) = %L::oid[]',
+            v.source::oid, columns[cardinality(columns)],
+            array(select a.atttypid from pg_attribute as a
+                  where a.attrelid = v.source and a.attnum between 1 and columns[cardinality(columns)] order by a.attnum)
         )
         -- null for a dropped column, whatever the caller may read
         when cardinality(columns) <= 16 then (
