@@ -50,8 +50,9 @@ def is_permanent(error: BaseException) -> bool:
 def is_about_row(error: BaseException) -> bool:
     """Return whether an error of PostgreSQL is about the row that was written, and not about the whole table."""
     sqlstate = _sqlstate(error)
-    # with a context it is not our statement that lacks something, but a trigger of the table
-    return sqlstate is not None and (sqlstate[:2] not in NOT_OF_A_ROW or _context(error) is not None)
+    # with a context it is not our statement that lacks something, but a trigger of the table; or pgsbert.check_names
+    is_ours = _context(error) is None or _diagnosis(error, "schema_name") == "pgsbert"
+    return sqlstate is not None and (sqlstate[:2] not in NOT_OF_A_ROW or not is_ours)
 
 
 def without_values(error: BaseException) -> str:

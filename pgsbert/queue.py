@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEASE_TIME = timedelta(minutes=5)
 RENEW_AFTER = LEASE_TIME / 3  # twice may it fail to be renewed in time
 
+FROM_THE_FIRST = {"beyond_last": sql.SQL("true"), "side_beyond_last": sql.SQL("true")}
+
 LAST_REVISION = 2**63 - 1  # no revision is beyond: a claim with this bound takes whatever is queued
 
 OPERATOR_CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "inner_product": "vector_ip_ops"}
@@ -45,10 +47,13 @@ class Vectorizer:
     document: str
     keys: list[str]
     key_operators: list[str]
+    key_greater: list[str]
+    key_at_least: str
     side_keys: list[str]
     vector_schema_name: str
     vector_table_name: str
     target: str
+    names: str
     filled: bool
     index_wanted: bool
     owns_table: bool
@@ -109,6 +114,7 @@ class Names:
             "source": source,
             "source_name": sql.Literal(source.as_string(None)),
             "target": sql.Identifier(v.target),
+            "named_so": sql.SQL("(select pgsbert.check_names({}, {}))").format(sql.Literal(v.id), sql.Literal(v.names)),
             "vector": sql.Identifier(v.type_schema, "vector"),
             "vector_table": sql.Identifier(v.vector_schema_name, v.vector_table_name),
             "operator_class": sql.Identifier(v.type_schema, OPERATOR_CLASSES[v.distance]),
@@ -163,6 +169,35 @@ class Names:
             )
         ]
         return sql.SQL(" and ").join(conditions)
+
+    def beyond_last(self) -> dict[str, sql.Composable]:
+        """Return the conditions that a row of the source, or of the side table, comes after the walk's last one."""
+        v = self._escaped
+        return {
+            "beyond_last": self._beyond_last("s", v.keys),
+            "side_beyond_last": self._beyond_last("t", v.side_keys) if v.side_keys else sql.SQL("true"),
+        }
+
+    def _beyond_last(self, alias: LiteralString, names: Sequence[str]) -> sql.Composed:
+        keys = [sql.SQL("{}.{}").format(sql.SQL(alias), sql.Identifier(name)) for name in names]
+        last = [
+            sql.SQL("(select {} from {})").format(sql.Identifier(f"k{i}"), self.parts["fill"])
+            for i in range(1, len(keys) + 1)
+        ]
+        # the operators are from the catalog, quoted there: a name alone would be looked up in the path
+        greater, equal = self._escaped.key_greater, self._escaped.key_operators
+        if len(set(greater)) == 1:
+            # one comparison of rows, which an index serves
+            return sql.SQL("({}) {} (select {} from {})").format(
+                _commas(keys), sql.SQL(greater[0]), self.parts["keys"], self.parts["fill"]
+            )
+        beyond = sql.SQL("{} {} {}").format(keys[-1], sql.SQL(greater[-1]), last[-1])
+        for key, more, same, value in reversed(list(zip(keys, greater, equal, last, strict=True))[:-1]):
+            beyond = sql.SQL("({} {} {} or {} {} {} and {})").format(
+                key, sql.SQL(more), value, key, sql.SQL(same), value, beyond
+            )
+        # an index serves at least the first column
+        return sql.SQL("{} {} {} and {}").format(keys[0], sql.SQL(self._escaped.key_at_least), last[0], beyond)
 
     def _wanted(self) -> sql.Composed:
         """Return the condition that a row is to be queued by the walk: it has text, or a vector that must go."""
@@ -366,15 +401,9 @@ class Queue:
 
     async def _walk(self, name: str, limit: int, *, is_under_way: bool) -> Sequence[int]:
         """Run the statement over the rows beyond the last one, or over the first; return its counts."""
-        parts = self._names.parts
-        beyond = {
-            f"{prefix}beyond_last": sql.SQL("({}) > (select {} from {})").format(order, parts["keys"], parts["fill"])
-            if is_under_way
-            else sql.SQL("true")
-            for prefix, order in (("", parts["source_order"]), ("side_", parts["side_order"]))
-        }
+        beyond = self._names.beyond_last() if is_under_way else FROM_THE_FIRST
         cursor = await self._connection.execute(
-            statement(name, **{**parts, **beyond}), {"id": self.vectorizer.id, "limit": limit}
+            statement(name, **{**self._names.parts, **beyond}), {"id": self.vectorizer.id, "limit": limit}
         )
         row = await cursor.fetchone()
         assert row is not None

@@ -19,6 +19,9 @@ grant usage, select on sequence pgsbert.revision to pgsbert_worker;
 grant execute on function
     pgsbert.key_index(oid),
     pgsbert.key_columns(oid),
+    pgsbert.key_order(oid),
+    pgsbert.opclass_operator(oid, integer),
+    pgsbert.default_opclass(oid),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),
@@ -28,6 +31,8 @@ grant execute on function
     pgsbert.leaf_partitions(oid),
     pgsbert.needs_worker(),
     pgsbert.schema_version(),
+    pgsbert.names_of(pgsbert.vectorizer),
+    pgsbert.check_names(integer, text),
     pgsbert.judge_vectorizers(),
     pgsbert.queue_counts()
 to pgsbert_worker;

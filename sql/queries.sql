@@ -28,6 +28,8 @@ select
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as keys,
     (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    (select array_agg(k.greater order by k.place) from pgsbert.key_order(pgsbert.key_index(v.source)) as k)::text[] as key_greater,
+    (select k.at_least from pgsbert.key_order(pgsbert.key_index(v.source)) as k where k.place = 1) as key_at_least,
     coalesce(
         (select array_agg(a.attname order by a.attnum)
          from pg_attribute as a
@@ -37,6 +39,7 @@ select
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
     coalesce(vc.relname, c.relname) as vector_table_name,
     pgsbert.target_name(v) as target,
+    pgsbert.names_of(v) as names,
     v.filled_at is not null as filled,
     v.index_method = 'hnsw' and v.index_error is null and not exists (
         select
@@ -129,16 +132,19 @@ select last_value from pgsbert.revision;
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
+-- named_so, here and below: a column that took another's name must not be taken for it. The statement's locks keep
+-- names as its snapshot finds them.
 select claimed.revision, {document} as text
 from unnest(%(revisions)s::bigint[]) as claimed (revision)
 join {lease} as l on l.revision = claimed.revision
-join {source} as s on {source_is_lease};
+join {source} as s on {source_is_lease}
+where {named_so};
 
 -- name: settle_column
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -170,7 +176,7 @@ select revision from dequeued;
 -- name: settle_table
 -- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding)
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -206,7 +212,8 @@ with gone as (
     from unnest(%(revisions)s::bigint[]) as d (revision)
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
-    where not exists (select from {source} as s where {source_is_pending})
+    where {named_so}
+      and not exists (select from {source} as s where {source_is_pending})
       -- what row security hides is not deleted
       and not row_security_active({source_name})
     for update of p skip locked
@@ -223,7 +230,8 @@ returning l.revision;
 -- The vectors that such rows left in a side table.
 delete from {vector_table} as t
 using {lease} as l
-where l.revision = any (%(revisions)s)
+where {named_so}
+  and l.revision = any (%(revisions)s)
   and {side_is_lease}
   and not exists (select from {source} as s where {source_is_lease})
   and not row_security_active({source_name});
@@ -289,7 +297,8 @@ where l.failed_at is null and l.claimed_until <= clock_timestamp()
 -- name: forget_failures
 -- Failures of rows that are gone.
 delete from {lease} as l
-where l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
+where {named_so}
+  and l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
   and not row_security_active({source_name});
 
 -- name: next_due
@@ -306,7 +315,7 @@ for no key update skip locked;
 with range as materialized (
     select {source_keys}, {wanted} as wanted
     from {source} as s
-    where {beyond_last}
+    where {named_so} and {beyond_last}
     order by {source_order}
     limit %(limit)s
 ), last as (
@@ -355,7 +364,7 @@ with range as materialized (
     select {source_keys}, {has_text} as has_text, s.{target} is not null as has_vector,
         s.tableoid = any ((select v.attached from pgsbert.vectorizer as v where v.id = %(id)s)::oid[]) as is_attached
     from {source} as s
-    where {beyond_last}
+    where {named_so} and {beyond_last}
     order by {source_order}
     limit %(limit)s
 ), last as (
@@ -385,13 +394,13 @@ with source_range as materialized (
     select {source_keys}, {has_text} as has_text, false as has_vector,
         s.tableoid = any ((select v.attached from pgsbert.vectorizer as v where v.id = %(id)s)::oid[]) as is_attached
     from {source} as s
-    where {beyond_last}
+    where {named_so} and {beyond_last}
     order by {source_order}
     limit %(limit)s
 ), side_range as materialized (
     select {side_keys_named}, false as has_text, true as has_vector, false as is_attached
     from {vector_table} as t
-    where {side_beyond_last}
+    where {named_so} and {side_beyond_last}
     order by {side_order}
     limit %(limit)s
 ), range as materialized (

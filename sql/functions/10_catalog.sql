@@ -57,6 +57,29 @@ return (
 );
 comment on function pgsbert.text_of(oid, smallint, text) is 'A column of a transition table as text, without running code of the table''s owner';
 
+create or replace function pgsbert.opclass_operator(opclass oid, strategy integer) returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select m.amopopr
+    from pg_opclass as c
+    join pg_amop as m on m.amopfamily = c.opcfamily and m.amopstrategy = strategy
+                     and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+    where c.oid = opclass
+);
+comment on function pgsbert.opclass_operator(oid, integer) is 'An operator of a btree operator class: 3 is equality, 4 at least, 5 greater';
+
+create or replace function pgsbert.default_opclass(opclass oid) returns oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select d.oid
+    from pg_opclass as c
+    join pg_opclass as d on d.opcmethod = c.opcmethod and d.opcintype = c.opcintype and d.opcdefault
+    where c.oid = opclass
+);
+comment on function pgsbert.default_opclass(oid) is 'The operator class that the queue and ORDER BY use where a key''s index has this one';
+
 create or replace function pgsbert.key_index(source oid) returns oid
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -64,8 +87,24 @@ return (
     select i.indexrelid
     from pg_index as i
     where i.indrelid = source
-      and i.indisunique and i.indisvalid and i.indimmediate
+      -- WITHOUT OVERLAPS is unique as well, by an operator that is no equality
+      and i.indisunique and not i.indisexclusion and i.indisvalid and i.indimmediate
       and i.indpred is null and i.indexprs is null
+      and not exists (
+          select
+          from unnest(i.indclass::oid[]) with ordinality as k(opclass, place)
+          join pg_opclass as c on c.oid = k.opclass
+          join pg_amop as m on m.amopfamily = c.opcfamily and m.amopstrategy = 3
+                           and m.amoplefttype = c.opcintype and m.amoprighttype = c.opcintype
+          join pg_operator as o on o.oid = m.amopopr
+          where k.place <= i.indnkeyatts
+            and case
+                -- a trigger joins OLD and NEW by a FULL JOIN
+                when not o.oprcanmerge and not o.oprcanhash then true
+                -- keys that the index tells apart must not be equal in the queue
+                when not c.opcdefault then o.oid is distinct from pgsbert.opclass_operator(pgsbert.default_opclass(c.oid), 3)
+            end
+      )
       and not exists (
           select
           from unnest(i.indkey::smallint[]) with ordinality as k(number, place)
@@ -108,6 +147,21 @@ begin atomic
     order by k.place;
 end;
 comment on function pgsbert.key_columns(oid) is 'Columns of a key with the equality operator its index uses, wherever that lives';
+
+create or replace function pgsbert.key_order(index_oid oid) returns table (place bigint, greater text, at_least text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select k.place, format('operator(%I.%s)', n.nspname, g.oprname), format('operator(%I.%s)', n.nspname, l.oprname)
+    from pg_index as i
+    cross join unnest(i.indclass::oid[]) with ordinality as k(opclass, place)
+    join pg_operator as g on g.oid = pgsbert.opclass_operator(pgsbert.default_opclass(k.opclass), 5)
+    join pg_operator as l on l.oid = pgsbert.opclass_operator(pgsbert.default_opclass(k.opclass), 4)
+    join pg_namespace as n on n.oid = g.oprnamespace
+    where i.indexrelid = index_oid and k.place <= i.indnkeyatts
+    order by k.place;
+end;
+comment on function pgsbert.key_order(oid) is 'The operators that ORDER BY goes by on the columns of a key, wherever they live';
 
 create or replace function pgsbert.vector_type() returns regtype
 language sql stable

@@ -75,7 +75,7 @@ set search_path = pg_catalog, pg_temp
 return (
     select case
         when not exists (select from pg_class as c where c.oid = v.source) then
-            format('table %s was dropped', v.source)
+            format('the table of "%s" was dropped', v.name)
         when gone is not null then
             format('column "%s" of %s was dropped', gone, v.source)
         when v.stamp <> pgsbert.stamp(v.source) then

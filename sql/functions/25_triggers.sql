@@ -12,8 +12,9 @@ declare
 begin
     -- the body as a literal: there may be a name in it that ends any dollar quote
     execute format(
-        'create or replace function %s returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp %s as %L',
-        signature, settings, body
+        'create or replace function %s returns trigger language plpgsql %s set search_path = pg_catalog, pg_temp %s as %L',
+        -- it touches the row alone, whose types may be the owner's, with checks of theirs
+        signature, case when function_name like 'clear%' then 'security invoker' else 'security definer' end, settings, body
     );
     -- A new function is everybody's: on a table of his own, a stranger could fill this queue through it. The owner
     -- needs it once, to make the triggers.
@@ -81,6 +82,15 @@ as $$
 declare
     columns smallint[] := array(select number from pgsbert.live_columns(v));
     unmoved text := case
+        -- With the installer's rights no code of the table's owner may run: neither a cast of a type that a column was
+        -- given since, nor on another table of theirs.
+        -- A dropped column has type 0.
+        when v.side is null then format(
+            'tg_relid = %s::oid and array(select atttypid from pg_attribute where attrelid = tg_relid and attnum between 1 and %s order by attnum) = %L::oid[]',
+            v.source::oid, columns[cardinality(columns)],
+            array(select a.atttypid from pg_attribute as a
+                  where a.attrelid = v.source and a.attnum between 1 and columns[cardinality(columns)] order by a.attnum)
+        )
         -- null for a dropped column, whatever the caller may read
         when cardinality(columns) <= 16 then (
             select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
@@ -122,6 +132,10 @@ declare
         perform pg_advisory_unlock_shared(1885827938, 1);
         perform pgsbert.wake();
     end if;$make$;
+    -- where the functions do not fit: a trigger of this table, or one that its owner made on another
+    if_foreign text := case when v.side is null then format(
+        'if not exists (select from pgsbert.vectorizer where id = %s and source = tg_relid) then return null; end if;', v.id
+    ) else '' end;
     clear_side text := '';
     try_gone text := '';
     leave_gone text := '';
@@ -189,6 +203,7 @@ begin
         end if;
         return null;
     end if;
+    %6$s
     statement := pgsbert.enqueue_anew(%1$s, 'insert');
     if statement is not null then
         execute statement;
@@ -197,7 +212,7 @@ begin
     return null;
 end;
 $body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'insert_first'), pgsbert.enqueue_sql(v, 'insert_rest'),
-        pgsbert.enqueue_sql(v, 'insert_rest_again')));
+        pgsbert.enqueue_sql(v, 'insert_rest_again'), if_foreign));
     -- A plan is kept for the session, made for the row count of its first statement: a nested loop chosen for one
     -- row would then serve twenty thousand. Hash joins serve both.
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_update', v.id), 'set enable_nestloop = off', format($body$
@@ -210,6 +225,7 @@ begin
     if %2$s then
         %3$s into queued, gone;
     else
+        %8$s
         statement := pgsbert.enqueue_anew(%1$s, 'update');
         if statement is null then
             return null;
@@ -230,7 +246,7 @@ begin
     %7$s
     return null;
 end;
-$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side, try_gone, format(leave_gone, v.id, 'rekey'), wake));
+$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'update'), clear_side, try_gone, format(leave_gone, v.id, 'rekey'), wake, if_foreign));
     -- Here the kept plan must probe the queue by key for every row, be the queue empty or huge.
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_delete', v.id), 'set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off', format($body$
 declare
@@ -241,6 +257,7 @@ begin
     if %2$s then
         %3$s;
     else
+        %6$s
         statement := pgsbert.enqueue_anew(%1$s, 'delete');
         if statement is null then
             return null;
@@ -250,7 +267,7 @@ begin
     %5$s
     return null;
 end;
-$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'), try_gone, format(leave_gone, v.id, 'delete')));
+$body$, v.id, unmoved, pgsbert.enqueue_sql(v, 'delete'), try_gone, format(leave_gone, v.id, 'delete'), if_foreign));
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_truncate', v.id), '', format($body$
 declare
     statement text;

@@ -211,11 +211,20 @@ begin
     elsif pgsbert.key_index(source) is null then
         raise exception using errcode = 'PB007',
             message = format('table %s has no key that can name its rows', source),
-            hint = 'Add a primary key, or a UNIQUE constraint over NOT NULL columns that is neither deferrable nor partial.';
+            hint = 'Add a primary key, or a UNIQUE constraint over NOT NULL columns that is neither deferrable nor partial '
+                'nor WITHOUT OVERLAPS, of types that can be sorted and hashed: a vector cannot.';
     elsif exists (select from pgsbert.vectorizer as other where other.name = register_vectorizer.name) then
         raise exception using errcode = 'PB007',
             message = format('a vectorizer is already called "%s"', name),
-            hint = 'Pass name => for a second one, or if_not_exists => true.';
+            hint = case
+                when exists (
+                    select
+                    from pgsbert.vectorizer as other
+                    join pg_class as c on c.oid = other.source
+                    where other.name = register_vectorizer.name
+                ) then 'Pass name => for a second one, or if_not_exists => true.'
+                else format('Its table was dropped. First: select pgsbert.drop_vectorizer(%L).', name)
+            end;
     elsif index = 'hnsw' and m.dimensions > 2000 then
         raise exception using errcode = 'PB007',
             message = format('"%s" has %s dimensions: an HNSW index on vector takes at most 2000', m.name, m.dimensions),

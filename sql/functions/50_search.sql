@@ -39,6 +39,34 @@ return case
 end;
 comment on function pgsbert.target_name(pgsbert.vectorizer) is 'What the vector column is called now';
 
+create or replace function pgsbert.names_of(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return concat_ws(' ', v.source, v.side, (
+    select array_agg(a.attname order by a.attrelid = v.source, a.attnum)
+    from pg_attribute as a
+    where not a.attisdropped
+      and (a.attrelid = v.source and a.attnum = any (v.column_numbers || v.key_numbers || v.target_number)
+           or a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers) + 1)
+));
+comment on function pgsbert.names_of(pgsbert.vectorizer) is 'What everything that a worker names is called now';
+
+create or replace function pgsbert.check_names(vectorizer_id integer, names text) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if (select pgsbert.names_of(v) from pgsbert.vectorizer as v where v.id = vectorizer_id) is distinct from names then
+        raise undefined_column using
+            message = format('something of vectorizer %s has another name now', vectorizer_id),
+            -- tells it from what the table's own triggers lack
+            schema = 'pgsbert';
+    end if;
+    return true;
+end;
+$$;
+comment on function pgsbert.check_names(integer, text) is 'Raises 42703 unless everything is still called what a worker believes: names may have changed places';
+
 create or replace function pgsbert.side_match(v pgsbert.vectorizer, source_alias text, side_alias text) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -87,7 +115,7 @@ as $$
 declare
     reason text := case
         when v.id is null then 'its function was restored without its data'
-        when not exists (select from pg_class where oid = v.source) then format('table %s was dropped', v.source)
+        when not exists (select from pg_class where oid = v.source) then format('the table of "%s" was dropped', v.name)
         when v.storage = 'table' and not exists (select from pg_class where oid = v.side) then format('its table %s was dropped', v.side)
         when pgsbert.target_name(v) is null then 'the column with its vectors was dropped'
         when v.storage = 'table' and pgsbert.side_match(v, 's', 't') is null then

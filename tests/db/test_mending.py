@@ -122,6 +122,7 @@ def test_a_running_worker_looks_by_itself(item: PgConnection, database: Database
     with run_worker(database.dsn, encoder=FakeEncoder(8)):
         item.execute("call pgsbert.wait_until_synced('item')")
         item.execute("alter table item drop junk")
+        item.execute("notify pgsbert_catalog; notify pgsbert")
         wait_until(lambda: fit(item))
         with without_the_slow_path(item):
             item.execute("insert into item (id, title) values (3, 'three')")

@@ -130,3 +130,53 @@ def test_a_question_stays_for_an_hour_at_most_whatever_it_asks_for(connection: C
     connection.execute("insert into pgsbert.worker (host, pid, version) values ('h', 1, '0')")
     connection.execute("select pgsbert.put('embed', 'fake-8', null, array['a'], '100 years')")
     assert rows(connection, "select deadline < now() + interval '61 minutes' from pgsbert.request") == [True]
+
+
+def make_evil_types(connection: Connection) -> None:
+    connection.execute("create type composite as (x text)")
+    evil(connection, "(composite)", "text", "'x'")
+    connection.execute("create cast (composite as text) with function evil(composite)")
+    evil(connection, "(public.vector)", "boolean", "true")
+    connection.execute("create domain checked as public.vector check (evil(value))")
+    connection.execute("create table t (id int primary key, body text)")
+    connection.execute("select pgsbert.create_vectorizer('t', '{body}', model => 'fake-8')")
+
+
+def test_a_type_that_a_column_is_given_later_runs_no_code_with_the_installers_rights(
+    connection: Connection, mallory: str
+) -> None:
+    with acting_as(connection, mallory):
+        make_evil_types(connection)
+        connection.execute("drop trigger zzzz_pgsbert_1_empty on t")  # it refuses another type
+        connection.execute("alter table t alter body type composite using row(body)::composite")
+        connection.execute("insert into t values (1, row('a'))")
+        connection.execute("update t set body = row('b')")
+        assert rows(connection, "select pgsbert.is_synced('t')") == [False]
+        connection.execute("delete from t")
+    assert rows(connection, "select who from witness") == []
+    assert rows(connection, "select broken_reason from pgsbert.vectorizer") == [None]
+
+
+def test_our_trigger_functions_on_another_table_run_no_code_with_the_installers_rights(
+    connection: Connection, mallory: str
+) -> None:
+    with acting_as(connection, mallory):
+        make_evil_types(connection)
+        connection.execute("create table other (id int primary key, body composite, embedding checked)")
+        for name, event, tables in (
+            ("insert", "after insert", "referencing new table as new_rows for each statement"),
+            ("update", "after update", "referencing new table as new_rows old table as old_rows for each statement"),
+            ("delete", "after delete", "referencing old table as old_rows for each statement"),
+        ):
+            connection.execute(
+                f"create trigger {name} {event} on other {tables} execute function pgsbert.enqueue_1_{name}()"
+            )
+        connection.execute(
+            "create trigger clear before update on other for each row execute function pgsbert.clear_1()"
+        )
+        connection.execute("insert into other values (1, row('a'))")
+        connection.execute("update other set body = row('b')")
+        connection.execute("delete from other")
+    # the check of a domain runs with the rights of the writer, as everywhere
+    assert set(rows(connection, "select who from witness")) == {mallory}
+    assert rows(connection, "select k1 from pgsbert.pending_1") == []
