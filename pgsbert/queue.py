@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LEASE_TIME = timedelta(minutes=5)
 
+TEXTS_AT_ONCE = 8 * 2**20  # bytes of text that a claim reads, and one text more; what a worker holds follows from it
+
 LAST_REVISION = 2**63 - 1  # no revision is beyond: a claim with this bound takes whatever is queued
 
 OPERATOR_CLASSES = {"cosine": "vector_cosine_ops", "l2": "vector_l2_ops", "inner_product": "vector_ip_ops"}
@@ -122,7 +124,16 @@ class Names:
             "source_is_fresh": self._source_is("f"),
             "source_is_held": self._source_is("h"),
             "texts": _commas(
-                sql.SQL("nullif(s.{}::text collate \"C\", '')").format(sql.Identifier(name)) for name in v.columns
+                sql.SQL("nullif(read.{}::text collate \"C\", '')").format(sql.Identifier(f"c{i}"))
+                for i, _ in enumerate(v.columns, start=1)
+            ),
+            "text_columns": _commas(
+                sql.SQL("s.{} as {}").format(sql.Identifier(name), sql.Identifier(f"c{i}"))
+                for i, name in enumerate(v.columns, start=1)
+            ),
+            "text_bytes": sql.SQL(" + ").join(
+                sql.SQL("coalesce(octet_length(s.{}::text), 0)::bigint").format(sql.Identifier(name))
+                for name in v.columns
             ),
             "wanted": self._wanted(),
         }
@@ -172,7 +183,7 @@ class Queue:
         self._connection = connection
         self._worker = worker
         self._pass_up_to = LAST_REVISION
-        self.claimed = 0  # rows the last claim leased, those that are gone included
+        self.claimed = 0  # rows the last claim leased, those that are gone included; its limit if there are more
 
     @property
     def is_cut_off(self) -> bool:
@@ -180,7 +191,10 @@ class Queue:
         return self._connection.closed
 
     async def claim(self, limit: int) -> list[Change]:
-        """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
+        """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued.
+
+        Texts of more than TEXTS_AT_ONCE bytes are not held together: fewer rows are returned, never none of several.
+        """
         changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
         if self.claimed < limit and self._pass_up_to < LAST_REVISION:
             self._pass_up_to = LAST_REVISION
@@ -194,22 +208,26 @@ class Queue:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
         return await self._claim("claim_again", limit=limit)
 
-    async def _claim(self, name: str, **parameters: object) -> list[Change]:
+    async def _claim(self, name: str, *, limit: int, **parameters: object) -> list[Change]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
             await cursor.execute(
-                self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
+                self._names.statement(name),
+                {"worker": self._worker, "lease_time": LEASE_TIME, "limit": limit, **parameters},
             )
             claimed = {row.revision: row for row in await cursor.fetchall()}
         self.claimed = len(claimed)
         if not claimed:
             return []
-        revisions = list(claimed)
-        read = await self._execute("texts", revisions=revisions)
-        texts: dict[Revision, str] = dict(await read.fetchall())
-        vanished = [revision for revision in revisions if revision not in texts]
+        read = await self._execute("texts", revisions=list(claimed), bytes=TEXTS_AT_ONCE)
+        texts: dict[Revision, str | None] = dict(await read.fetchall())
+        vanished = [revision for revision in claimed if revision not in texts]
         if vanished:
             await self._settle_vanished(vanished)
-        return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
+        unread = [revision for revision, text in texts.items() if text is None]
+        if unread:
+            await self._execute("put_back", revisions=unread, worker=self._worker)
+            self.claimed = limit
+        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if text is not None]
 
     async def wake_others(self) -> None:
         """Notify the other workers: there is more than this one took."""

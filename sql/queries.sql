@@ -122,10 +122,27 @@ select last_value from pgsbert.revision;
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
-select claimed.revision, concat_ws(E'\n', {texts}) as text
-from unnest(%(revisions)s::bigint[]) as claimed (revision)
-join {lease} as l on l.revision = claimed.revision
-join {source} as s on {source_is_lease};
+-- Texts are read up to a number of bytes, whatever the size of the first; null for those after. What a text is long
+-- is known without fetching it.
+select read.revision, case when read.bytes_before < %(bytes)s then concat_ws(E'\n', {texts}) end as text
+from (
+    select
+        claimed.revision,
+        {text_columns},
+        coalesce(sum({text_bytes}) over (order by claimed.place rows between unbounded preceding and 1 preceding), 0) as bytes_before
+    from unnest(%(revisions)s::bigint[]) with ordinality as claimed (revision, place)
+    join {lease} as l on l.revision = claimed.revision
+    join {source} as s on {source_is_lease}
+) as read;
+
+-- name: put_back
+-- Rows whose texts were too long to be read at once are anybody's again, as if they had not been claimed.
+with untouched as (
+    delete from {lease} as l where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts <= 1
+)
+update {lease} as l
+set worker = null, attempts = l.attempts - 1, claimed_until = clock_timestamp()
+where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts > 1;
 
 -- name: settle_column
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.

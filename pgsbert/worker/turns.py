@@ -33,6 +33,7 @@ BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
+VERY_LONG = 250_000  # characters; the tokenizer reads all of them, and takes 150 times their size of memory meanwhile
 
 CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
 
@@ -213,6 +214,10 @@ class Turns:
             raise ModelOutputError(f"The model fails on every text: {outcome.error_class}: {outcome.error}")
 
     def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
-        lengths = [min(len(change.text), LONGEST_COUNTED) for change in changes]
+        # a very long text goes alone
+        lengths = [
+            BATCH_CHARACTERS if len(change.text) > VERY_LONG else min(len(change.text), LONGEST_COUNTED)
+            for change in changes
+        ]
         budget = BATCH_CHARACTERS_WHILE_ASKED if self._inference.was_asked_lately else BATCH_CHARACTERS
         return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))
