@@ -35,7 +35,8 @@ BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
 VERY_LONG = 250_000  # characters; the tokenizer reads all of them, and takes 150 times their size of memory meanwhile
 
-CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
+ALONE, IN_COMPANY = timedelta(seconds=2), timedelta(seconds=0.25)  # what a turn takes at most, about
+CLAIM = Pace(size=64, least=16, most=1024, target=ALONE)
 
 REST_FIRST = timedelta(seconds=0.2)
 REST_MOST = timedelta(seconds=30)
@@ -59,6 +60,7 @@ class Turns:
         self.queue = queue
         self.settler = Settler()
         self.may_hold_leases_of_the_dead = True
+        self.worked_at = -1e9  # when there was something to do at last
         self._encoder = encoder
         self._inference = inference
         self._stop = stop
@@ -66,6 +68,7 @@ class Turns:
         self._fill_limit = 2 * CLAIM.most
         self._fill_after = self._forgotten = -1e9
         self._rest: Rest | None = None
+        self._moved = False
 
     @property
     def is_resting(self) -> bool:
@@ -77,8 +80,9 @@ class Turns:
         """Why nothing can be done until somebody mends it: its model is missing, or fails on every text."""
         return self._rest.reason if self._rest is not None and isinstance(self._rest.reason, PgsbertError) else None
 
-    async def take(self) -> bool:
-        """Embed the next rows; returns whether there were any."""
+    async def take(self, *, within: timedelta) -> bool:
+        """Embed the next rows, as many as take about ``within``; returns whether there were any."""
+        self._pace = self._pace.within(within)
         return await self._unless_resting(self._take)
 
     async def try_again(self) -> bool:
@@ -110,19 +114,21 @@ class Turns:
         except HELD_BY_OTHERS as error:
             log("held_up", vectorizer=name, error=type(error).__name__)
             reason: Exception = error
-        except CATALOG_MOVED:
-            raise
         except PgsbertError as error:
             log("stuck", vectorizer=name, reason=error)
             reason = error
         except Exception as error:  # what one table does must not stop the others
-            if self.queue.is_cut_off:
+            # the catalog is read again once; the same error after that is something else, such as a cast that fails
+            moved_before, self._moved = self._moved, isinstance(error, CATALOG_MOVED)
+            if self.queue.is_cut_off or (self._moved and not moved_before):
                 raise
             log_traceback("turn_failed", error, vectorizer=name)
             reason = error
         else:
+            self._moved = False
             if worked:
                 self._rest = None
+                self.worked_at = time.monotonic()
             return worked
         times = self._rest.times + 1 if self._rest else 0
         wait = delay(times, first=REST_FIRST, most=REST_MOST, chance=random.random())
