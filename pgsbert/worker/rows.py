@@ -169,7 +169,7 @@ class Rows:
         return False
 
     def _turn_of(self, turns: Turns) -> timedelta:
-        """Return about how long a turn may take: less beside a live table that was edited lately, and may be at any time.
+        """Return about how long a turn may take: less beside a live table that was edited lately, and may be again.
 
         Otherwise more, since the more rows are claimed together, the better their lengths fit in batches.
         """
