@@ -13,6 +13,7 @@ from psycopg.rows import class_row, scalar_row
 
 from pgsbert.database import as_vectors, statement
 from pgsbert.events import storable
+from pgsbert.failures import is_about_row, is_permanent
 from pgsbert.work import Change, Embedded, Failed
 
 if TYPE_CHECKING:
@@ -174,6 +175,12 @@ def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
+def refused(revision: Revision, attempts: int, error: psycopg.Error) -> Failed:
+    """Return the failure of a row whose table does not let it be read or written, in PostgreSQL's own words."""
+    message = error.diag.message_primary or str(error)
+    return Failed(revision, attempts, type(error).__name__, message, permanent=is_permanent(error))
+
+
 class Queue:
     """The queue of one vectorizer, over one connection of one worker."""
 
@@ -184,6 +191,7 @@ class Queue:
         self._worker = worker
         self._pass_up_to = LAST_REVISION
         self.claimed = 0  # rows the last claim leased, those that are gone included; its limit if there are more
+        self.unreadable: list[Failed] = []  # rows of the last claim whose texts PostgreSQL could not give
 
     @property
     def is_cut_off(self) -> bool:
@@ -195,6 +203,7 @@ class Queue:
 
         Texts of more than TEXTS_AT_ONCE bytes are not held together: fewer rows are returned, never none of several.
         """
+        self.unreadable = []
         changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
         if self.claimed < limit and self._pass_up_to < LAST_REVISION:
             self._pass_up_to = LAST_REVISION
@@ -206,6 +215,7 @@ class Queue:
 
     async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
+        self.unreadable = []
         return await self._claim("claim_again", limit=limit)
 
     async def _claim(self, name: str, *, limit: int, **parameters: object) -> list[Change]:
@@ -218,8 +228,7 @@ class Queue:
         self.claimed = len(claimed)
         if not claimed:
             return []
-        read = await self._execute("texts", revisions=list(claimed), bytes=TEXTS_AT_ONCE)
-        texts: dict[Revision, str | None] = dict(await read.fetchall())
+        texts = await self._texts(list(claimed), room=TEXTS_AT_ONCE)
         vanished = [revision for revision in claimed if revision not in texts]
         if vanished:
             await self._settle_vanished(vanished)
@@ -227,7 +236,25 @@ class Queue:
         if unread:
             await self._execute("put_back", revisions=unread, worker=self._worker)
             self.claimed = limit
-        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if text is not None]
+        self.unreadable += [
+            refused(r, claimed[r].attempts, text) for r, text in texts.items() if isinstance(text, psycopg.Error)
+        ]
+        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if isinstance(text, str)]
+
+    async def _texts(self, revisions: list[Revision], *, room: int) -> dict[Revision, str | psycopg.Error | None]:
+        """Read texts of up to ``room`` bytes; None for those that were not read, an error for what cannot be."""
+        try:
+            cursor = await self._execute("texts", revisions=revisions, bytes=room)
+            return dict(await cursor.fetchall())
+        except psycopg.Error as error:
+            if self.is_cut_off or not is_about_row(error):
+                raise
+            if len(revisions) == 1:
+                return {revisions[0]: error}
+            middle = len(revisions) // 2
+            first = await self._texts(revisions[:middle], room=room)
+            held = sum(len(text.encode()) for text in first.values() if isinstance(text, str))
+            return {**first, **await self._texts(revisions[middle:], room=room - held)}
 
     async def wake_others(self) -> None:
         """Notify the other workers: there is more than this one took."""
@@ -314,6 +341,15 @@ class Queue:
 
         The walk is over when fewer than ``limit`` were passed.
         """
+        try:
+            return await self._fill(limit, wanted=self._names.parts["wanted"])
+        except psycopg.Error as error:
+            if self.is_cut_off or not is_about_row(error):
+                raise
+            # some text of the range cannot be read: the claim finds out which
+            return await self._fill(limit, wanted=sql.SQL("true"))
+
+    async def _fill(self, limit: int, *, wanted: sql.Composable) -> int | None:
         async with self._connection.transaction():
             cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
             if cursor.rowcount == 0:
@@ -322,7 +358,8 @@ class Queue:
             row = await cursor.fetchone()
             beyond = self._beyond_last() if row is not None and row[0] else sql.SQL("true")
             cursor = await self._connection.execute(
-                statement("fill_range", **{**self._names.parts, "beyond_last": beyond}), {"limit": limit}
+                statement("fill_range", **{**self._names.parts, "beyond_last": beyond, "wanted": wanted}),
+                {"limit": limit},
             )
             row = await cursor.fetchone()
             assert row is not None

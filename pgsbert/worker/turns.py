@@ -118,7 +118,7 @@ class Turns:
             log("stuck", vectorizer=name, reason=error)
             reason = error
         except Exception as error:  # what one table does must not stop the others
-            # the catalog is read again once; the same error after that is something else, such as a cast that fails
+            # the catalog is read again once; the same error after that is the table's, say of a trigger in C
             moved_before, self._moved = self._moved, isinstance(error, CATALOG_MOVED)
             if self.queue.is_cut_off or (self._moved and not moved_before):
                 raise
@@ -141,6 +141,7 @@ class Turns:
         encoder = await self._encoder(self.queue.vectorizer.model)
         started = time.monotonic()
         changes = await self.queue.claim(self._pace.size)
+        await self.settler.fail(self.queue, self.queue.unreadable)
         # those whose rows are gone included
         claimed = self.queue.claimed
         if claimed == self._pace.size:
@@ -173,6 +174,7 @@ class Turns:
         await self._clean()
         encoder = await self._encoder(self.queue.vectorizer.model)
         changes = await self.queue.claim_again(self._pace.size)
+        await self.settler.fail(self.queue, self.queue.unreadable)
         deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
         reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
         await self.settler.fail(
