@@ -44,5 +44,9 @@ class Pace:
             return self._with(self.size * 2)
         return self
 
+    def within(self, target: timedelta) -> Pace:
+        """Return the same size with another target for what comes."""
+        return Pace(self.size, self.least, self.most, target)
+
     def _with(self, size: int) -> Pace:
         return Pace(max(self.least, min(size, self.most)), self.least, self.most, self.target)

@@ -26,12 +26,23 @@ TRANSIENT_CLASSES = {
     "XX": "PostgreSQL itself failed, perhaps on one damaged page",
 }
 NOT_OF_A_ROW = {
+    "08": "the connection was lost",
     "0A": "the server cannot do what was asked",
     "25": "the server is read-only for now",
     "28": "the worker's role may not come in",
     "3F": "a schema is gone",
+    "40": "the transaction met another one",
     "42": "a right, a table or a column is missing",
     "53": "no disk, memory or connection was left",
+    "55": "somebody holds a lock",
+    "57": "an operator stopped it",
+}
+
+HELD = {
+    "40001": "another transaction changed it",
+    "40P01": "each waited for the other",
+    "55P03": "somebody holds a lock",
+    "57014": "it took longer than it may",
 }
 
 
@@ -48,11 +59,14 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def is_about_row(error: BaseException) -> bool:
-    """Return whether an error of PostgreSQL is about the row that was written, and not about the whole table."""
+    """Return whether an error of PostgreSQL is about the row read or written, and not about the whole table."""
     sqlstate = _sqlstate(error)
-    # with a context it is not our statement that lacks something, but a trigger of the table; or pgsbert.check_names
+    if sqlstate is None or sqlstate in HELD:
+        return False
+    # with a context it is not our statement that lacks something, but a trigger or a cast of the table; or
+    # pgsbert.check_names
     is_ours = _context(error) is None or _diagnosis(error, "schema_name") == "pgsbert"
-    return sqlstate is not None and (sqlstate[:2] not in NOT_OF_A_ROW or not is_ours)
+    return sqlstate[:2] not in NOT_OF_A_ROW or not is_ours
 
 
 def without_values(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from psycopg.rows import class_row, scalar_row
 
 from pgsbert.database import as_vectors, statement
 from pgsbert.events import storable
+from pgsbert.failures import is_about_row, is_permanent
 from pgsbert.work import Change, Embedded, Failed
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ LEASE_TIME = timedelta(minutes=5)
 RENEW_AFTER = LEASE_TIME / 3  # twice may it fail to be renewed in time
 
 FROM_THE_FIRST = {"beyond_last": sql.SQL("true"), "side_beyond_last": sql.SQL("true")}
+
+TEXTS_AT_ONCE = 8 * 2**20  # bytes of text that a claim reads, and one text more; what a worker holds follows from it
 
 LAST_REVISION = 2**63 - 1  # no revision is beyond: a claim with this bound takes whatever is queued
 
@@ -145,6 +148,10 @@ class Names:
             "source_is_fresh": self._source_is("f"),
             "source_is_held": self._source_is("h"),
             "document": sql.SQL(v.document),  # from the catalog, quoted there
+            "text_bytes": sql.SQL(" + ").join(
+                sql.SQL("coalesce(octet_length(s.{}::text), 0)::bigint").format(sql.Identifier(name))
+                for name in v.columns
+            ),
             "wanted": self._wanted(),
             "has_text": self._has_text(),
         }
@@ -219,6 +226,12 @@ def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
+def refused(revision: Revision, attempts: int, error: psycopg.Error) -> Failed:
+    """Return the failure of a row whose table does not let it be read or written, in PostgreSQL's own words."""
+    message = error.diag.message_primary or str(error)
+    return Failed(revision, attempts, type(error).__name__, message, permanent=is_permanent(error))
+
+
 class Queue:
     """The queue of one vectorizer, over one connection of one worker."""
 
@@ -228,7 +241,8 @@ class Queue:
         self._connection = connection
         self._worker = worker
         self._pass_up_to = LAST_REVISION
-        self.claimed = 0  # rows the last claim leased, those that are gone included
+        self.claimed = 0  # rows the last claim leased, those that are gone included; its limit if there are more
+        self.unreadable: list[Failed] = []  # rows of the last claim whose texts PostgreSQL could not give
         self._leased_at = 0.0
 
     @property
@@ -242,7 +256,11 @@ class Queue:
         return max(self._leased_at + RENEW_AFTER.total_seconds() - time.monotonic(), 0.0)
 
     async def claim(self, limit: int) -> list[Change]:
-        """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
+        """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued.
+
+        Texts of more than TEXTS_AT_ONCE bytes are not held together: fewer rows are returned, never none of several.
+        """
+        self.unreadable = []
         changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
         if self.claimed < limit and self._pass_up_to < LAST_REVISION:
             self._pass_up_to = LAST_REVISION
@@ -254,25 +272,47 @@ class Queue:
 
     async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
+        self.unreadable = []
         return await self._claim("claim_again", limit=limit)
 
-    async def _claim(self, name: str, **parameters: object) -> list[Change]:
+    async def _claim(self, name: str, *, limit: int, **parameters: object) -> list[Change]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
             await cursor.execute(
-                self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
+                self._names.statement(name),
+                {"worker": self._worker, "lease_time": LEASE_TIME, "limit": limit, **parameters},
             )
             claimed = {row.revision: row for row in await cursor.fetchall()}
         self._leased_at = time.monotonic()
         self.claimed = len(claimed)
         if not claimed:
             return []
-        revisions = list(claimed)
-        read = await self._execute("texts", revisions=revisions)
-        texts: dict[Revision, str] = dict(await read.fetchall())
-        vanished = [revision for revision in revisions if revision not in texts]
+        texts = await self._texts(list(claimed), room=TEXTS_AT_ONCE)
+        vanished = [revision for revision in claimed if revision not in texts]
         if vanished:
             await self._settle_vanished(vanished)
-        return [Change(r, texts[r], claimed[r].attempts) for r in revisions if r in texts]
+        unread = [revision for revision, text in texts.items() if text is None]
+        if unread:
+            await self._execute("put_back", revisions=unread, worker=self._worker)
+            self.claimed = limit
+        self.unreadable += [
+            refused(r, claimed[r].attempts, text) for r, text in texts.items() if isinstance(text, psycopg.Error)
+        ]
+        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if isinstance(text, str)]
+
+    async def _texts(self, revisions: list[Revision], *, room: int) -> dict[Revision, str | psycopg.Error | None]:
+        """Read texts of up to ``room`` bytes; None for those that were not read, an error for what cannot be."""
+        try:
+            cursor = await self._execute("texts", revisions=revisions, bytes=room)
+            return dict(await cursor.fetchall())
+        except psycopg.Error as error:
+            if self.is_cut_off or not is_about_row(error):
+                raise
+            if len(revisions) == 1:
+                return {revisions[0]: error}
+            middle = len(revisions) // 2
+            first = await self._texts(revisions[:middle], room=room)
+            held = sum(len(text.encode()) for text in first.values() if isinstance(text, str))
+            return {**first, **await self._texts(revisions[middle:], room=room - held)}
 
     async def wake_others(self) -> None:
         """Notify the other workers: there is more than this one took."""
@@ -364,11 +404,20 @@ class Queue:
 
         The walk is over when fewer than ``limit`` were passed.
         """
+        try:
+            return await self._fill(limit)
+        except psycopg.Error as error:
+            if self.is_cut_off or not is_about_row(error):
+                raise
+            # some text of the range cannot be read: the claim finds out which
+            return await self._fill(limit, wanted=sql.SQL("true"))
+
+    async def _fill(self, limit: int, **conditions: sql.Composable) -> int | None:
         async with self._connection.transaction():
             cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
             if cursor.rowcount == 0:
                 return None
-            passed, *_ = await self._walk("fill_range", limit, is_under_way=await self._is_under_way())
+            passed, *_ = await self._walk("fill_range", limit, is_under_way=await self._is_under_way(), **conditions)
             if passed < limit:
                 await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
                 await self._execute("fill_forgotten")
@@ -379,6 +428,15 @@ class Queue:
 
         The sweep is over when fewer than ``limit`` were passed; another begins ``every`` after that.
         """
+        try:
+            return await self._sweep(limit, every)
+        except psycopg.Error as error:
+            if self.is_cut_off or not is_about_row(error):
+                raise
+            # as in the fill
+            return await self._sweep(limit, every, has_text=sql.SQL("true"))
+
+    async def _sweep(self, limit: int, every: timedelta, **conditions: sql.Composable) -> Swept | None:
         id_ = {"id": self.vectorizer.id}
         async with self._connection.transaction():
             cursor = await self._connection.execute(statement("sweep_lock"), {**id_, "every": every})
@@ -387,7 +445,8 @@ class Queue:
             is_under_way = await self._is_under_way()
             if not is_under_way:
                 await self._connection.execute(statement("sweep_began"), id_)
-            swept = Swept(*await self._walk(f"sweep_{self.vectorizer.storage}", limit, is_under_way=is_under_way))
+            statement_name = f"sweep_{self.vectorizer.storage}"
+            swept = Swept(*await self._walk(statement_name, limit, is_under_way=is_under_way, **conditions))
             if swept.passed < limit:
                 await self._connection.execute(statement("sweep_ended"), id_)
                 await self._execute("fill_forgotten")
@@ -399,11 +458,12 @@ class Queue:
         row = await cursor.fetchone()
         return row is not None and bool(row[0])
 
-    async def _walk(self, name: str, limit: int, *, is_under_way: bool) -> Sequence[int]:
+    async def _walk(self, name: str, limit: int, *, is_under_way: bool, **conditions: sql.Composable) -> Sequence[int]:
         """Run the statement over the rows beyond the last one, or over the first; return its counts."""
         beyond = self._names.beyond_last() if is_under_way else FROM_THE_FIRST
         cursor = await self._connection.execute(
-            statement(name, **{**self._names.parts, **beyond}), {"id": self.vectorizer.id, "limit": limit}
+            statement(name, **{**self._names.parts, **beyond, **conditions}),
+            {"id": self.vectorizer.id, "limit": limit},
         )
         row = await cursor.fetchone()
         assert row is not None

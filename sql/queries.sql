@@ -134,11 +134,25 @@ select last_value from pgsbert.revision;
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
 -- named_so, here and below: a column that took another's name must not be taken for it. The statement's locks keep
 -- names as its snapshot finds them.
-select claimed.revision, {document} as text
-from unnest(%(revisions)s::bigint[]) as claimed (revision)
+-- Texts are read up to a number of bytes, whatever the size of the first; null for those after. What a text is long
+-- is known without fetching it.
+select claimed.revision, case
+    when coalesce(sum({text_bytes}) over (order by claimed.place rows between unbounded preceding and 1 preceding), 0) < %(bytes)s
+    then {document}
+end as text
+from unnest(%(revisions)s::bigint[]) with ordinality as claimed (revision, place)
 join {lease} as l on l.revision = claimed.revision
 join {source} as s on {source_is_lease}
 where {named_so};
+
+-- name: put_back
+-- Rows whose texts were too long to be read at once are anybody's again, as if they had not been claimed.
+with untouched as (
+    delete from {lease} as l where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts <= 1
+)
+update {lease} as l
+set worker = null, attempts = l.attempts - 1, claimed_until = clock_timestamp()
+where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts > 1;
 
 -- name: settle_column
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.

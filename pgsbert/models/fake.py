@@ -11,7 +11,7 @@ import os
 import re
 import time
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_WORDS = 256  # words after these count for the whole-text part only
 OWN_SHARE = 0.25  # length of the whole-text part; each word has length 1
+LONG = 10_000  # characters
 CHUNK = 64  # texts at a time: what is gathered stays in the cache
 WORDS = re.compile(r"\w+")
 
@@ -102,7 +103,7 @@ def obey(texts: Iterable[str]) -> None:
 def _encode(texts: Sequence[str], dimensions: int) -> Vectors:
     """Sum signs as counts of one-bits: a sum of k signs is twice the ones less k."""
     size = (dimensions + 7) // 8
-    words = [WORDS.findall(text.lower())[:MAX_WORDS] or [""] for text in texts]
+    words = [_words(text) for text in texts]
     starts = [0, *accumulate(map(len, words))][:-1]
     bits = _unpack([_word(word, size) for of_text in words for word in of_text], dimensions)
     sums = np.add.reduceat(bits, starts, axis=0, dtype=np.uint16).astype(np.float32) * 2
@@ -112,6 +113,13 @@ def _encode(texts: Sequence[str], dimensions: int) -> Vectors:
     lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums, dtype=np.float64))
     vectors: Vectors = sums / lengths.astype(np.float32)[:, None]
     return vectors
+
+
+def _words(text: str) -> list[str]:
+    if len(text) < LONG:
+        return WORDS.findall(text.lower())[:MAX_WORDS] or [""]
+    # the words of a text of many megabytes would take many times that
+    return [found[0] for found in islice(WORDS.finditer(text.lower()), MAX_WORDS)] or [""]
 
 
 @lru_cache(maxsize=1 << 16)

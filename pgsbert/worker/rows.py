@@ -13,7 +13,7 @@ from pgsbert.queue import Queue, read_vectorizers
 from pgsbert.wakeups import Gate, wait_for
 from pgsbert.worker.compatibility import check_fit
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS
-from pgsbert.worker.turns import Turns
+from pgsbert.worker.turns import ALONE, IN_COMPANY, Turns
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CATALOG_AGE = 5.0  # seconds after which names are read again, for renames that no error has shown
 UPKEEP_EVERY = 1.0  # seconds between looks at expired leases and dead workers
+LATELY = 60.0  # seconds
 DRAIN_POLL = 0.1  # seconds between looks whether all is done
 
 
@@ -57,6 +58,7 @@ class Rows:
         self._sweep_every = sweep_every
         self._gate = Gate(connection)
         self._turns: dict[VectorizerId, Turns] = {}
+        self._last_filling = 0
         self._catalog_read = self._upkeep_done = -1e9
 
     @property
@@ -130,14 +132,15 @@ class Rows:
         return not busy
 
     async def _round(self) -> bool:
-        """Give every vectorizer one turn; returns whether anything was done."""
+        """Give every vectorizer one turn, but of those in their first fill only one; returns whether anything was done.
+
+        So an edit waits for one turn of each other live table and one of a first fill, however many there are.
+        """
         try:
             await self._refresh_catalog()
-            worked = False
-            for turns in list(self._turns.values()):
-                if self._stop.is_set():
-                    return False
-                worked |= await turns.take()
+            worked = await self._take_live() | await self._take_filling()
+            if self._stop.is_set():
+                return False
             # after the turns: a commit that woke this worker does not wait for it
             worked |= await self._upkeep()
         except HELD_BY_OTHERS as error:
@@ -152,6 +155,30 @@ class Rows:
             await asyncio.sleep(0.05)
             return True
         return worked
+
+    async def _take_live(self) -> bool:
+        worked = False
+        for turns in [turns for turns in self._turns.values() if turns.queue.vectorizer.filled]:
+            worked |= not self._stop.is_set() and await turns.take(within=self._turn_of(turns))
+        return worked
+
+    async def _take_filling(self) -> bool:
+        """Give one first fill its turn, each time the next that has something to do."""
+        filling = [(id_, turns) for id_, turns in self._turns.items() if not turns.queue.vectorizer.filled]
+        for id_, turns in sorted(filling, key=lambda one: one[0] <= self._last_filling):
+            if not self._stop.is_set() and await turns.take(within=self._turn_of(turns)):
+                self._last_filling = id_
+                return True
+        return False
+
+    def _turn_of(self, turns: Turns) -> timedelta:
+        """Return about how long a turn may take: less beside a live table that was edited lately, and may be again.
+
+        Otherwise more, since the more rows are claimed together, the better their lengths fit in batches.
+        """
+        since = time.monotonic() - LATELY
+        others = (other for other in self._turns.values() if other is not turns and other.queue.vectorizer.filled)
+        return IN_COMPANY if any(other.worked_at > since for other in others) else ALONE
 
     async def _refresh_catalog(self) -> None:
         # the end of a first fill is in the catalog, and what comes after it waits for that

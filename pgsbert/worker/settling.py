@@ -12,14 +12,15 @@ import psycopg
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace
 from pgsbert.events import log
-from pgsbert.failures import is_about_row, is_permanent
-from pgsbert.work import Embedded, Failed
+from pgsbert.failures import is_about_row
+from pgsbert.queue import refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgsbert.queue import Queue
     from pgsbert.types import Revision
+    from pgsbert.work import Embedded, Failed
 
 MAX_ATTEMPTS = 5
 PACE = Pace(size=64, least=1, most=1024, target=timedelta(milliseconds=50))
@@ -73,14 +74,7 @@ class Settler:
             if len(piece) > 1:
                 middle = len(piece) // 2
                 return await self._settle_piece(queue, piece[:middle]) | await self._settle_piece(queue, piece[middle:])
-            failed = Failed(
-                piece[0].revision,
-                piece[0].attempts,
-                type(error).__name__,
-                error.diag.message_primary or str(error),
-                permanent=is_permanent(error),
-            )
-            await self.fail(queue, [failed])
+            await self.fail(queue, [refused(piece[0].revision, piece[0].attempts, error)])
             return {piece[0].revision}
 
     async def fail(self, queue: Queue, failures: Iterable[Failed]) -> None:

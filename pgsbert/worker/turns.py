@@ -34,9 +34,11 @@ BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
+VERY_LONG = 250_000  # characters; the tokenizer reads all of them, and takes 150 times their size of memory meanwhile
 
 SWEEP = Pace(size=256, least=1, most=8192, target=timedelta(milliseconds=20))
-CLAIM = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
+ALONE, IN_COMPANY = timedelta(seconds=2), timedelta(seconds=0.25)  # what a turn takes at most, about
+CLAIM = Pace(size=64, least=16, most=1024, target=ALONE)
 
 REST_FIRST = timedelta(seconds=0.2)
 REST_MOST = timedelta(seconds=30)
@@ -66,6 +68,7 @@ class Turns:
         self.queue = queue
         self.settler = Settler()
         self.may_hold_leases_of_the_dead = True
+        self.worked_at = -1e9  # when there was something to do at last
         self._encoder = encoder
         self._inference = inference
         self._stop = stop
@@ -76,6 +79,7 @@ class Turns:
         self._swept = 0  # rows that the sweep under way has queued
         self._fill_after = self._sweep_after = self._forgotten = -1e9
         self._rest: Rest | None = None
+        self._moved = False
 
     @property
     def is_resting(self) -> bool:
@@ -91,8 +95,9 @@ class Turns:
         """Why nothing can be done until somebody mends it: its model is missing, or fails on every text."""
         return self._rest.reason if self._rest is not None and isinstance(self._rest.reason, PgsbertError) else None
 
-    async def take(self) -> bool:
-        """Embed the next rows; returns whether there were any."""
+    async def take(self, *, within: timedelta) -> bool:
+        """Embed the next rows, as many as take about ``within``; returns whether there were any."""
+        self._pace = self._pace.within(within)
         return await self._unless_resting(self._take)
 
     async def try_again(self) -> bool:
@@ -124,19 +129,21 @@ class Turns:
         except HELD_BY_OTHERS as error:
             log("held_up", vectorizer=name, error=type(error).__name__)
             reason: Exception = error
-        except CATALOG_MOVED:
-            raise
         except PgsbertError as error:
             log("stuck", vectorizer=name, reason=error)
             reason = error
         except Exception as error:  # what one table does must not stop the others
-            if self.queue.is_cut_off:
+            # the catalog is read again once; the same error after that is the table's, say of a trigger in C
+            moved_before, self._moved = self._moved, isinstance(error, CATALOG_MOVED)
+            if self.queue.is_cut_off or (self._moved and not moved_before):
                 raise
             log_traceback("turn_failed", error, vectorizer=name)
             reason = error
         else:
+            self._moved = False
             if worked:
                 self._rest = None
+                self.worked_at = time.monotonic()
             return worked
         times = self._rest.times + 1 if self._rest else 0
         wait = delay(times, first=REST_FIRST, most=REST_MOST, chance=random.random())
@@ -149,6 +156,7 @@ class Turns:
         encoder = await self._encoder(self.queue.vectorizer.model)
         started = time.monotonic()
         changes = await self.queue.claim(self._pace.size)
+        await self.settler.fail(self.queue, self.queue.unreadable)
         # those whose rows are gone included
         claimed = self.queue.claimed
         if claimed == self._pace.size:
@@ -205,6 +213,7 @@ class Turns:
         await self._clean()
         encoder = await self._encoder(self.queue.vectorizer.model)
         changes = await self.queue.claim_again(self._pace.size)
+        await self.settler.fail(self.queue, self.queue.unreadable)
         deadly = [change for change in changes if change.attempts > MAX_ATTEMPTS]
         reason = f"the worker ended {MAX_ATTEMPTS} times while it embedded this row"
         await self.settler.fail(
@@ -265,6 +274,10 @@ class Turns:
             raise ModelOutputError(f"The model fails on every text: {outcome.error_class}: {outcome.error}")
 
     def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
-        lengths = [min(len(change.text), LONGEST_COUNTED) for change in changes]
+        # a very long text goes alone
+        lengths = [
+            BATCH_CHARACTERS if len(change.text) > VERY_LONG else min(len(change.text), LONGEST_COUNTED)
+            for change in changes
+        ]
         budget = BATCH_CHARACTERS_WHILE_ASKED if self._inference.was_asked_lately else BATCH_CHARACTERS
         return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))

@@ -161,6 +161,47 @@ def test_no_row_fails_because_the_worker_may_not_store_vectors_for_a_while(
     assert "permission denied for table articles" in caplog.text
 
 
+# What cannot be read
+
+
+@pytest.fixture
+def labels(connection: Connection) -> Connection:
+    """Make labels with a type of its own, whose cast to text can be made to fail."""
+    connection.execute("create type label as (number int)")
+    make_cast_fail(connection, "false", "22023")
+    connection.execute("create cast (label as text) with function label_text(label)")
+    connection.execute("create table labels (id int primary key, body label)")
+    connection.execute("select pgsbert.create_vectorizer('labels', '{body}', model => 'fake-8')")
+    return connection
+
+
+def make_cast_fail(connection: Connection, condition: str, sqlstate: str) -> None:
+    connection.execute(
+        "create or replace function label_text(label) returns text language plpgsql as $$"
+        f" begin if {condition} then raise 'no text' using errcode = '{sqlstate}'; end if;"
+        " return 'label ' || $1.number; end; $$"
+    )
+
+
+@pytest.mark.parametrize(("sqlstate", "attempts"), [("22023", 1), ("XX001", MAX_ATTEMPTS)])
+def test_a_row_whose_text_cannot_be_read_fails_alone(
+    labels: Connection, database: Database, sqlstate: str, attempts: int
+) -> None:
+    labels.execute("insert into labels select i, row(i)::label from generate_series(1, 30) as i")
+    make_cast_fail(labels, "$1.number in (7, 8, 23)", sqlstate)
+
+    def synced() -> bool:
+        make_due(labels)
+        return is_synced(labels, "labels")
+
+    with run_worker(database.dsn, encoder=FakeEncoder(8), poll=OFTEN):
+        wait_until(synced)
+    assert rows(labels, "select key, attempts, error from pgsbert.failures order by key") == [
+        ([key], attempts, "no text") for key in ("23", "7", "8")
+    ]
+    assert embedded(labels, "labels") == 27
+
+
 # What users see and do
 
 

@@ -687,7 +687,7 @@ async def test_a_claim_alone_never_fails_a_strict_writer_of_the_same_row(
     [
         ("claim_fresh", {"limit": 64, "up_to": 2**62}),
         ("claim_again", {"limit": 64}),
-        ("texts", {"revisions": list(range(20_001, 20_065))}),
+        ("texts", {"revisions": list(range(20_001, 20_065)), "bytes": 2**20}),
         ("settle_column", {"revisions": list(range(20_001, 20_065)), "vectors": [None] * 64}),
         ("settle_vanished", {"revisions": list(range(20_001, 20_065))}),
         ("renew", {"revisions": list(range(20_001, 20_065))}),

@@ -69,3 +69,11 @@ def test_the_pace_never_leaves_its_bounds(rounds: list[tuple[int, float]]) -> No
     for rows, seconds in rounds:
         pace = pace.after(rows=rows, took=timedelta(seconds=seconds))
         assert PACE.least <= pace.size <= PACE.most
+
+
+def test_another_target_changes_what_comes_and_not_the_size_at_hand() -> None:
+    pace = Pace(size=64, least=16, most=1024, target=timedelta(seconds=2))
+    shorter = pace.within(timedelta(seconds=0.25))
+    assert shorter.size == pace.size
+    assert pace.after(rows=64, took=timedelta(seconds=1)).size == 64
+    assert shorter.after(rows=64, took=timedelta(seconds=1)).size == 32

@@ -65,9 +65,9 @@ def test_what_may_pass_is_tried_again(error: BaseException) -> None:
         ("23505", True, True),  # a UNIQUE key
         ("54000", True, True),  # the row with its vector is too big
         ("P0001", True, True),  # RAISE EXCEPTION
-        ("40P01", False, True),  # deadlock
-        ("55P03", False, True),  # lock not available
-        ("57014", False, True),  # query canceled
+        ("40P01", False, False),  # deadlock
+        ("55P03", False, False),  # lock not available
+        ("57014", False, False),  # query canceled
         ("58030", False, True),  # input/output error, perhaps of one block
         ("XX001", False, True),  # a damaged page
         ("53100", False, False),  # disk full
@@ -86,6 +86,8 @@ def test_what_a_trigger_lacks_is_about_the_row_that_it_refused() -> None:
     assert is_about_row(InTrigger("42P01"))
     assert is_permanent(InTrigger("42P01"))
     assert is_about_row(InTrigger("53100"))
+    # a wait for a lock has a context too: the index tuple that it was about
+    assert not is_about_row(InTrigger("55P03"))
 
 
 def test_an_error_of_the_driver_alone_is_no_rows() -> None:
