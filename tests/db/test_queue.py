@@ -394,6 +394,21 @@ async def test_rows_that_failed_once_come_together_and_those_that_failed_twice_a
     assert [change.attempts for change in await queue.claim_again()] == [3]
 
 
+async def test_those_that_wait_longest_are_tried_first(articles: Connection, open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    insert(articles, *"abcd")
+    await queue.claim(10)
+    # as after a text took its worker with it for the third time: its neighbours have waited since the second
+    for text, attempts, since in (("a", 3, "1 s"), ("b", 2, "3 s"), ("c", 1, "2 s"), ("d", 1, "0 s")):
+        articles.execute(
+            "update pgsbert.lease_1 as l set attempts = %s, claimed_until = clock_timestamp() - %s::interval"
+            " from articles as a where a.id = l.k1 and a.title = %s",
+            [attempts, since, text],
+        )
+    taken = [[change.text for change in await queue.claim_again()] for _ in range(3)]
+    assert [sorted(texts) for texts in taken] == [["b"], ["c", "d"], ["a"]]
+
+
 async def test_many_deferred_rows_come_together(articles: Connection, open_queue: OpenQueue) -> None:
     queue = await open_queue()
     insert(articles, *map(str, range(40)))
