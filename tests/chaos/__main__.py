@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -50,6 +52,8 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=None)
     given = arguments.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that server and workers end with it
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # a lost connection is what users expect here
     print(f"chaos: {given.seconds:g} s, seed {seed}", flush=True)
     # not /tmp: as root the server runs as another user, who must reach the folder
     folder = Path(tempfile.mkdtemp(prefix="pgsbert-chaos-", dir="/var/tmp"))

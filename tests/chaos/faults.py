@@ -96,7 +96,8 @@ class Faults:
                     [fault.backend],
                 )
             case "long transaction":
-                keys = [next(self._keys) + i for i in range(HELD)]
+                first = next(self._keys)
+                keys = list(range(first, first + HELD))
                 insert = sql.SQL("insert into {} (id, body) select i, 'held ' || i from unnest(%s::bigint[]) as i")
                 connection.execute(insert.format(table), [keys])
                 connection.commit()

@@ -36,6 +36,7 @@ Trouble: TypeAlias = Literal[
 TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
 BACKENDS = ("pgsbert rows", "pgsbert questions", "pgsbert listener", "pgsbert index")
 
+SLOW = 0.03  # of the edits keep the model for 0.2 s
 KEYS = 2000  # of each session; nobody else writes them, so that users never wait for or fail each other
 WORDS = [
     "river",
@@ -85,12 +86,14 @@ def operations(seed: int, session: int) -> Iterator[Operation]:
     """Yield what one session does, without end."""
     chance = random.Random(f"{seed} session {session}")
     for number in count():
+        kind = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        slow = ["fake:slow"] * (kind == "update" and chance.random() < SLOW)
         yield Operation(
-            kind=chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0],
+            kind=kind,
             table=chance.choice(TABLES),
-            key=chance.randrange(KEYS),
+            key=int(KEYS * chance.random() ** 3),  # some rows are edited again and again, also while in the model
             other=chance.randrange(KEYS),
-            text=" ".join([*chance.sample(WORDS, 4), str(number)]),
+            text=" ".join([*slow, *chance.sample(WORDS, 4), str(number)]),
             rows=chance.randint(50, 300),
             pause=chance.expovariate(50),
         )

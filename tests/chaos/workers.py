@@ -24,7 +24,7 @@ class Supervised:
     def __init__(self, dsn: str, log: Path) -> None:
         self._command = [
             str(Path(sys.executable).with_name("pgsbert")), "worker", "--allow-fake", "--dsn", dsn,
-            "--model-timeout", "2",
+            "--model-timeout", "5",
         ]  # fmt: skip
         self.log = log
         self.ends: Counter[str] = Counter()
