@@ -13,6 +13,10 @@ demo: $(READY)  ## embed the standard library's docstrings on an embedded Postgr
 test: $(READY)  ## run the test suite
 	$(BIN)/pytest
 
+SECONDS ?= 180
+chaos: $(READY)  ## random work under random faults: SECONDS=180 SEED=1; exit code 1 if anything was lost, stale or failed
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
 lint: $(READY)  ## ruff, mypy --strict, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -27,4 +31,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,dev]'
 	touch $(READY)
 
-.PHONY: help demo test lint bench
+.PHONY: help demo test chaos lint bench

@@ -94,20 +94,23 @@ returning l.revision, l.attempts;
 -- name: claim_again
 -- Rows whose lease ran out: the model failed on them, somebody held them, or a worker died. One that was tried twice
 -- comes alone, so that a text which kills the process takes no other with it; those that were only held come together.
+-- Who waits longest is first: the neighbours of such a text do not wait until it is given up.
 with due as (
-    select l.revision, l.attempts, l.claimed_until
+    select l.revision, least(l.attempts, 2) as tried, l.claimed_until
     from {lease} as l
     where l.claimed_until <= clock_timestamp() and l.failed_at is null
       and exists (select from {pending} as p where {pending_is_lease} and p.revision = l.revision)
-    order by l.attempts desc, l.claimed_until
+    order by l.claimed_until
     limit %(limit)s
+), first as (
+    select d.tried from due as d order by d.claimed_until, d.revision limit 1
 ), candidate as (
     select l.revision
     from {lease} as l
     where l.revision in (
-        select d.revision from due as d
-        order by d.attempts desc, d.claimed_until
-        limit (select case max(attempts) when 0 then %(limit)s when 1 then 16 else 1 end from due)
+        select d.revision from due as d join first as f on f.tried = d.tried
+        order by d.claimed_until, d.revision
+        limit (select case tried when 0 then %(limit)s when 1 then 16 else 1 end from first)
     )
       and l.claimed_until <= clock_timestamp()
     for update of l skip locked

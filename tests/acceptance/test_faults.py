@@ -143,6 +143,16 @@ def test_a_question_that_hangs_is_told_so_and_those_beside_and_after_it_are_answ
         assert embed("after")
 
 
+def test_the_question_in_the_model_is_answered_before_a_worker_ends(articles: Connection, database: Database) -> None:
+    ask = "select pgsbert.embed(array(select 'fake:slow ' || i from generate_series(1, 5) as i), 'fake-8')"
+    with process(database.dsn) as worker, ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(database.execute, ask)
+        wait_until(lambda: rows(articles, "select 1 from pgsbert.request where worker is not null"))
+        worker.send(signal.SIGTERM)
+        assert asking.result(30)
+        assert worker.wait(10) == 0
+
+
 # The process
 
 

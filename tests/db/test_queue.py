@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from pgsbert.queue import LEASE_TIME
 from pgsbert.testing import FakeEncoder
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker import CUT_OFF
-from tests.support import rows, wait_until
+from tests.support import rows, run_worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from pgsbert.queue import Queue
-    from pgsbert.types import Revision
+    from pgsbert.types import Revision, Vectors
     from tests.support import Database
 
     Connection = psycopg.Connection[Any]
@@ -344,6 +344,33 @@ async def test_what_is_worked_on_for_long_stays_leased(articles: Connection, ope
     assert [change.text for change in await second.claim_again()] == ["b"]
 
 
+class Waiting(FakeEncoder):
+    """An encoder that returns when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self.go = Event()
+
+    def encode(self, texts: Sequence[str], /) -> Vectors:
+        self.go.wait(30)
+        return super().encode(texts)
+
+
+def test_a_worker_renews_its_leases_while_the_model_works(
+    articles: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pgsbert.queue.RENEW_AFTER", timedelta(seconds=0.2))
+    encoder = Waiting()
+    with run_worker(database.dsn, encoder=encoder):
+        insert(articles, "a", "b")
+        wait_until(lambda: leases(articles))
+        articles.execute("update pgsbert.lease_1 set claimed_until = clock_timestamp()")
+        renewed = "select 1 from pgsbert.lease_1 where claimed_until > clock_timestamp() + interval '1 minute'"
+        wait_until(lambda: rows(articles, renewed))
+        encoder.go.set()
+        wait_until(lambda: not pending(articles))
+
+
 async def test_a_worker_that_beats_no_more_is_taken_for_dead(articles: Connection, open_queue: OpenQueue) -> None:
     register = "insert into pgsbert.worker (host, pid, version, seen_at) values ('h', 1, '0', {})"
     locked = f"{register} returning id, pg_advisory_lock(1885827939, id)"
@@ -391,6 +418,21 @@ async def test_rows_that_failed_once_come_together_and_those_that_failed_twice_a
     for change in together:
         await queue.try_later(Failed(change.revision, 2, "ValueError", "no"), NOW)
     assert [change.attempts for change in await queue.claim_again()] == [3]
+
+
+async def test_those_that_wait_longest_are_tried_first(articles: Connection, open_queue: OpenQueue) -> None:
+    queue = await open_queue()
+    insert(articles, *"abcd")
+    await queue.claim(10)
+    # as after a text took its worker with it for the third time: its neighbours have waited since the second
+    for text, attempts, since in (("a", 3, "1 s"), ("b", 2, "3 s"), ("c", 1, "2 s"), ("d", 1, "0 s")):
+        articles.execute(
+            "update pgsbert.lease_1 as l set attempts = %s, claimed_until = clock_timestamp() - %s::interval"
+            " from articles as a where a.id = l.k1 and a.title = %s",
+            [attempts, since, text],
+        )
+    taken = [[change.text for change in await queue.claim_again()] for _ in range(3)]
+    assert [sorted(texts) for texts in taken] == [["b"], ["c", "d"], ["a"]]
 
 
 async def test_many_deferred_rows_come_together(articles: Connection, open_queue: OpenQueue) -> None:
