@@ -48,6 +48,7 @@ class Vectorizer:
     target: str
     filled: bool
     index_wanted: bool
+    is_partitioned: bool
     owns_table: bool
     type_schema: str
 

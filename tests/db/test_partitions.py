@@ -11,7 +11,7 @@ from psycopg import sql
 
 from pgsbert.database import statement
 from pgsbert.models.fake import FakeEncoder
-from tests.support import Database, rows, run_worker
+from tests.support import Database, rows, run_worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -221,3 +221,59 @@ async def test_rows_are_found_by_key_in_the_partition_they_belong_to(
     if name != "fill_range":  # which merges the partitions by key
         assert "on south_low" in plan
         assert re.search(r"on south_low .*never executed", plan)
+
+
+# The index: one for each partition, built CONCURRENTLY and attached
+
+
+INDEXES = (
+    "select i.indrelid::regclass::text, i.indisvalid from pg_index as i join pg_class as c on c.oid = i.indexrelid"
+    " join pg_am as a on a.oid = c.relam where a.amname = 'hnsw' order by 1"
+)
+ALL_PARTS = ["north", "note", "rest", "south", "south_high", "south_low"]
+
+
+def sync_and_build(connection: PgConnection) -> None:
+    """Wait for the first fill; then the worker looks at the catalog at once, and not when it would by itself."""
+    sync(connection)
+    connection.execute("select pgsbert.announce()")
+
+
+def test_every_partition_gets_its_index_and_the_whole_is_valid(note: PgConnection) -> None:
+    create(note, index="hnsw")
+    sync_and_build(note)
+    wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
+    assert rows(note, "select reason from pgsbert.status") == [None]
+    note.execute("create table west partition of note for values in ('west')")
+    assert len(rows(note, INDEXES)) == 7
+    note.execute("set enable_seqscan = off; set enable_sort = off")
+    nearest = "select id from note order by embedding <=> (select embedding from note where id = 7) limit 5"
+    assert "using north_embedding_idx" in "\n".join(rows(note, f"explain {nearest}"))
+    note.execute("select pgsbert.drop_vectorizer('note', drop_vectors => true)")
+    assert rows(note, INDEXES) == []
+
+
+def test_a_build_goes_on_where_another_was_ended(note: PgConnection) -> None:
+    note.execute("alter table note add embedding vector(8)")
+    note.execute("create index on only note using hnsw (embedding vector_cosine_ops)")
+    note.execute("create index on north using hnsw (embedding vector_cosine_ops)")
+    note.execute("create index half on south_low using hnsw (embedding vector_cosine_ops)")
+    note.execute("update pg_index set indisvalid = false where indexrelid = 'half'::regclass")
+    create(note, index="hnsw")
+    sync_and_build(note)
+    wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
+
+
+def test_writers_do_not_queue_behind_a_build_that_a_transaction_holds_up(
+    note: PgConnection, worked_on: Database
+) -> None:
+    with worked_on.connect() as user, user.transaction():
+        create(note, index="hnsw")
+        sync_and_build(note)
+        user.execute("set search_path = test, public")
+        user.execute("update note set views = 1 where id = 7")
+        # a write of another user is not queued behind the build
+        for number in range(1000, 1020):
+            note.execute("insert into note values (%s, 'east', 'written meanwhile')", [number])
+        assert (ALL_PARTS[1], True) not in rows(note, INDEXES)
+    wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
