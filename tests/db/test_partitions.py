@@ -264,9 +264,7 @@ def test_a_build_goes_on_where_another_was_ended(note: PgConnection) -> None:
     wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
 
 
-def test_writers_do_not_queue_behind_a_build_that_a_transaction_holds_up(
-    note: PgConnection, worked_on: Database
-) -> None:
+def test_writers_do_not_queue_behind_a_build_that_is_held_up(note: PgConnection, worked_on: Database) -> None:
     with worked_on.connect() as user, user.transaction():
         create(note, index="hnsw")
         sync_and_build(note)
