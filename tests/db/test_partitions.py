@@ -11,6 +11,7 @@ from psycopg import sql
 
 from pgsbert.database import statement
 from pgsbert.models.fake import FakeEncoder
+from pgsbert.work import Embedded, embed
 from tests.support import Database, rows, run_worker, wait_until
 
 if TYPE_CHECKING:
@@ -142,6 +143,37 @@ def test_writers_of_any_isolation_level_write_partitions(note: PgConnection, sto
         note.execute("update note set region = 'north', body = 'moved' where region = 'south' and id > 150")
     sync(note)
     assert_true(note)
+
+
+@pytest.mark.parametrize(
+    "write", ["delete from north", "update north set body = ''", "update note set region = 'west'"]
+)
+async def test_a_strict_writer_of_a_row_whose_vector_was_stored_after_its_snapshot_does_not_fail(
+    connection: PgConnection, database: Database, open_queue: Callable[..., Awaitable[Queue]], write: str
+) -> None:
+    connection.execute(TABLE)
+    create(connection, "table")
+    connection.execute("insert into note values (1, 'north', 'one'), (2, 'north', 'two')")
+    queue = await open_queue("note")
+    with psycopg.connect(database.dsn) as strict:
+        strict.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        strict.execute("set search_path = test, public")
+        assert rows(strict, "select count(*) from note") == [2]
+        await settle_all(queue)
+        assert len(vectors(connection)) == 2
+        strict.execute(write)
+    await settle_all(queue)
+    assert_true(connection)
+    assert rows(connection, "select count(*) from pgsbert.pending_1") == [0]
+
+
+async def settle_all(queue: Queue) -> None:
+    """Claim and settle until nothing is left to claim."""
+    while True:
+        changes = await queue.claim(100)
+        if not queue.claimed:
+            return
+        await queue.settle([o for o in embed(changes, FakeEncoder(8).encode) if isinstance(o, Embedded)])
 
 
 def test_clear_clears_in_the_writers_own_transaction(note: PgConnection) -> None:
