@@ -101,7 +101,7 @@ async def _build_part(connection: psycopg.AsyncConnection[Any], vectorizer: Vect
     if part.index is None:
         of_part = replace(vectorizer, vector_schema_name=part.schema_name, vector_table_name=part.table_name)
         if part.is_partitioned:
-            await _execute_soon(connection, Names(of_part).statement("build_index_without_partitions"))
+            await _execute_soon(connection, Names(of_part).statement("build_index_without_partitions"), {})
         else:
             await _drop_invalid(connection, of_part)
             await connection.execute(Names(of_part).statement("build_index"), {})
@@ -124,11 +124,13 @@ async def _parts_by_oid(connection: psycopg.AsyncConnection[Any], vectorizer: Ve
     return {part.oid: part for part in await _parts(connection, vectorizer)}
 
 
-async def _execute_soon(connection: psycopg.AsyncConnection[Any], ddl: sql.Composed) -> None:
-    """Run DDL that takes a moment once it has its lock; users do not wait behind it for that."""
+async def _execute_soon(
+    connection: psycopg.AsyncConnection[Any], ddl: sql.Composed, parameters: dict[str, object] | None = None
+) -> None:
+    """Run DDL that takes a moment once it has its lock; users do not queue behind it for longer than that."""
     async with connection.transaction():
         await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
-        await connection.execute(ddl, {})
+        await connection.execute(ddl, parameters)
 
 
 async def _drop_invalid(connection: psycopg.AsyncConnection[Any], vectorizer: Vectorizer) -> None:
