@@ -255,6 +255,34 @@ async def test_rows_are_found_by_key_in_the_partition_they_belong_to(
         assert re.search(r"on south_low .*never executed", plan)
 
 
+@STORAGES
+def test_a_plain_owner_needs_no_more_than_the_operators_functions_and_a_writer_nothing(
+    note: PgConnection, storage: str
+) -> None:
+    note.execute("create role parts_owner; create role parts_writer")
+    try:
+        note.execute("select pgsbert.grant_usage('parts_owner', 'operator')")
+        note.execute("alter schema test owner to parts_owner; grant usage on schema test to parts_writer")
+        for table in ("note", "north", "south", "south_low", "south_high", "rest"):
+            note.execute(f"alter table {table} owner to parts_owner; grant all on {table} to parts_writer")
+        note.execute("set role parts_owner")
+        create(note, storage)
+        note.execute("set role parts_writer")
+        note.execute("update north set body = 'written'; insert into note values (300, 'west', 'new')")
+        note.execute("update note set region = 'north', body = '' where region = 'south' and id < 50")
+        with note.transaction():
+            note.execute("set transaction isolation level repeatable read")
+            note.execute("delete from note where id % 10 = 0")
+        note.execute("reset role")
+        sync(note)
+        assert_true(note)
+        note.execute("set role parts_owner")
+        note.execute("select pgsbert.sweep('note'); select pgsbert.drop_vectorizer('note', drop_vectors => true)")
+    finally:
+        note.execute("reset role; drop schema test cascade; create schema test")
+        note.execute("drop owned by parts_owner, parts_writer; drop role parts_owner, parts_writer")
+
+
 # The index: one for each partition, built CONCURRENTLY and attached
 
 
