@@ -330,12 +330,18 @@ def test_a_build_goes_on_where_another_was_ended(note: PgConnection) -> None:
 
 def test_writers_do_not_queue_behind_a_build_that_is_held_up(note: PgConnection, worked_on: Database) -> None:
     with worked_on.connect() as user, user.transaction():
-        create(note, index="hnsw")
+        with note.transaction():
+            create(note, index="hnsw")
+            note.execute("select pgsbert.pause_vectorizer('note')")
+        user.execute("lock table test.note in row exclusive mode")  # as any write of it does
+        note.execute("select pgsbert.resume_vectorizer('note')")
         sync_and_build(note)
-        user.execute("set search_path = test, public")
-        user.execute("update note set views = 1 where id = 7")
-        # a write of another user is not queued behind the build
-        for number in range(1000, 1020):
-            note.execute("insert into note values (%s, 'east', 'written meanwhile')", [number])
-        assert (ALL_PARTS[1], True) not in rows(note, INDEXES)
+        waiting = (
+            "select l.pid from pg_locks as l join pg_stat_activity as a using (pid)"
+            " where not l.granted and l.relation = 'note'::regclass and a.application_name = 'pgsbert index'"
+        )
+        wait_until(lambda: rows(note, waiting))
+        note.execute("set statement_timeout = '10s'")
+        note.execute("insert into note values (1000, 'east', 'written meanwhile')")
+    note.execute("reset statement_timeout")
     wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
