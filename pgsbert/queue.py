@@ -59,6 +59,7 @@ class Vectorizer:
     names: str
     filled: bool
     index_wanted: bool
+    is_partitioned: bool
     owns_table: bool
     type_schema: str
 

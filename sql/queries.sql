@@ -50,6 +50,7 @@ select
         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
         where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
     ) as index_wanted,
+    coalesce(vc.relkind, c.relkind) = 'p' as is_partitioned,
     pg_has_role(current_user, c.relowner, 'usage') as owns_table,
     pgsbert.vector_schema() as type_schema
 from pgsbert.vectorizer as v
@@ -554,6 +555,42 @@ order by name;
 
 -- name: build_index
 create index concurrently on {vector_table} using hnsw ({target} {operator_class});
+
+-- name: build_index_of_partitions
+-- Of a partitioned table nothing can be built CONCURRENTLY as a whole.
+create index on {vector_table} using hnsw ({target} {operator_class});
+
+-- name: build_index_without_partitions
+-- Only an entry in the catalog; valid when each partition has its own attached.
+create index on only {vector_table} using hnsw ({target} {operator_class});
+
+-- name: partition_indexes
+-- A partitioned table and its partitions, from the top down, each with its HNSW index on the vector column if it has one.
+with recursive part as (
+    select %(table)s::regclass::oid as oid, null::oid as parent, 0 as depth
+    union all
+    select i.inhrelid, p.oid, p.depth + 1 from part as p join pg_inherits as i on i.inhparent = p.oid
+)
+select p.oid, p.parent, n.nspname as schema_name, c.relname as table_name, c.relkind = 'p' as is_partitioned,
+    x.nspname as index_schema, x.relname as index_name, coalesce(x.relispartition, false) as is_attached
+from part as p
+join pg_class as c on c.oid = p.oid
+join pg_namespace as n on n.oid = c.relnamespace
+left join lateral (
+    select xn.nspname, xc.relname, xc.relispartition
+    from pg_index as i
+    join pg_class as xc on xc.oid = i.indexrelid
+    join pg_namespace as xn on xn.oid = xc.relnamespace
+    join pg_am as am on am.oid = xc.relam and am.amname = 'hnsw'
+    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] and a.attname = %(target)s
+    where i.indrelid = p.oid and (i.indisvalid or c.relkind = 'p')
+    order by xc.relispartition desc, xc.oid
+    limit 1
+) as x on true
+order by p.depth, p.oid;
+
+-- name: attach_index
+alter index {whole} attach partition {part};
 
 -- name: invalid_indexes
 select n.nspname, c.relname

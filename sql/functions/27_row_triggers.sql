@@ -52,6 +52,11 @@ return (
             v.id, string_agg('k' || k.place, ', ' order by k.place),
             string_agg(format('%s.%I', row_alias, k.name), ', ' order by k.place)
         )
+        when 'row requeue' then format(
+            'insert into pgsbert.pending_%1$s (%2$s, revision) values (%3$s, nextval(''pgsbert.revision'')) on conflict (%2$s) do nothing',
+            v.id, string_agg('k' || k.place, ', ' order by k.place),
+            string_agg(format('%s.%I', row_alias, k.name), ', ' order by k.place)
+        )
         when 'row delete' then format(
             'delete from pgsbert.pending_%s as p where %s',
             v.id, string_agg(format('p.k%s %s %s.%I', k.place, k.operator, row_alias, k.name), ' and ' order by k.place)
@@ -152,38 +157,51 @@ declare
     statement text;
     key text[];
 begin
-    if current_setting('transaction_isolation') not like 'read%%' then
-        -- a settle after this transaction's snapshot is invisible to it, or raises: the worker removes what was stored
+    if not (%2$s) then
         statement := pgsbert.enqueue_anew(%1$s, 'row key');
         if statement is not null then
             execute statement into key using old;
             perform pgsbert.leave_to_worker(%1$s, key);
-            perform pgsbert.wake();
         end if;
-    elsif %2$s then
+    elsif current_setting('transaction_isolation') like 'read%%' then
         %3$s;
         %4$s;
+        return null;
     else
-        statement := pgsbert.enqueue_anew(%1$s, 'row delete');
-        if statement is not null then
-            execute statement using old;
-            execute pgsbert.enqueue_anew(%1$s, 'row unside') using old;
-        end if;
+        -- A settle after this transaction's snapshot is invisible to it, or raises: then the worker, for which the row
+        -- is gone as well, removes what was stored.
+        begin
+            %3$s;
+            %4$s;
+            %5$s;
+        exception when serialization_failure then
+            %6$s into key;
+            perform pgsbert.leave_to_worker(%1$s, key);
+        end;
     end if;
+    %7$s
     return null;
 end;
-$body$, v.id, side_is_named, pgsbert.enqueue_row_sql(v, 'row delete', 'old'), pgsbert.enqueue_row_sql(v, 'row unside', 'old')));
+$body$, v.id, side_is_named, pgsbert.enqueue_row_sql(v, 'row delete', 'old'), pgsbert.enqueue_row_sql(v, 'row unside', 'old'),
+            pgsbert.enqueue_row_sql(v, 'row requeue', 'old'), pgsbert.enqueue_row_sql(v, 'row key', 'old'), wake));
         perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), probe, format($body$
 declare
-    statement text := pgsbert.enqueue_anew(%1$s, 'row unside');
+    statement text;
 begin
-    if statement is null then
-        return null;
+    if not (%2$s) then
+        statement := pgsbert.enqueue_anew(%1$s, 'row unside');
+        if statement is not null then
+            begin
+                execute statement using new;
+            exception when serialization_failure then
+                null;
+            end;
+        end if;
     elsif current_setting('transaction_isolation') like 'read%%' then
-        execute statement using new;
+        %3$s;
     else
         begin
-            execute statement using new;
+            %3$s;
         exception when serialization_failure then
             -- settled after this transaction's snapshot; it is queued, so the worker clears it
             null;
@@ -191,7 +209,7 @@ begin
     end if;
     return null;
 end;
-$body$, v.id));
+$body$, v.id, side_is_named, pgsbert.enqueue_row_sql(v, 'row unside', 'new')));
     end if;
     -- Of the whole table: TRUNCATE of one partition fires nothing here, and the worker finds the rows gone.
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_truncate', v.id), '', format($body$

@@ -580,7 +580,7 @@ begin
         from pg_index as i
         join pg_class as c on c.oid = i.indexrelid
         join pg_am as a on a.oid = c.relam and a.amname = 'hnsw'
-        where i.indrelid in (v.source, v.side) and not i.indisvalid and pg_has_role(c.relowner, 'usage')
+        where i.indrelid = any (pgsbert.leaf_partitions(v.source) || v.source || v.side) and not i.indisvalid and pg_has_role(c.relowner, 'usage')
     loop
         execute format('drop index %s', half_built);
     end loop;

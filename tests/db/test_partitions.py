@@ -11,7 +11,8 @@ from psycopg import sql
 
 from pgsbert.database import statement
 from pgsbert.models.fake import FakeEncoder
-from tests.support import Database, rows, run_worker
+from pgsbert.work import Embedded, embed
+from tests.support import Database, rows, run_worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -144,6 +145,37 @@ def test_writers_of_any_isolation_level_write_partitions(note: PgConnection, sto
     assert_true(note)
 
 
+@pytest.mark.parametrize(
+    "write", ["delete from north", "update north set body = ''", "update note set region = 'west'"]
+)
+async def test_a_strict_writer_of_a_row_whose_vector_was_stored_after_its_snapshot_does_not_fail(
+    connection: PgConnection, database: Database, open_queue: Callable[..., Awaitable[Queue]], write: str
+) -> None:
+    connection.execute(TABLE)
+    create(connection, "table")
+    connection.execute("insert into note values (1, 'north', 'one'), (2, 'north', 'two')")
+    queue = await open_queue("note")
+    with psycopg.connect(database.dsn) as strict:
+        strict.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        strict.execute("set search_path = test, public")
+        assert rows(strict, "select count(*) from note") == [2]
+        await settle_all(queue)
+        assert len(vectors(connection)) == 2
+        strict.execute(write)
+    await settle_all(queue)
+    assert_true(connection)
+    assert rows(connection, "select count(*) from pgsbert.pending_1") == [0]
+
+
+async def settle_all(queue: Queue) -> None:
+    """Claim and settle until nothing is left to claim."""
+    while True:
+        changes = await queue.claim(100)
+        if not queue.claimed:
+            return
+        await queue.settle([o for o in embed(changes, FakeEncoder(8).encode) if isinstance(o, Embedded)])
+
+
 def test_clear_clears_in_the_writers_own_transaction(note: PgConnection) -> None:
     create(note, on_change="clear")
     sync(note)
@@ -221,3 +253,95 @@ async def test_rows_are_found_by_key_in_the_partition_they_belong_to(
     if name != "fill_range":  # which merges the partitions by key
         assert "on south_low" in plan
         assert re.search(r"on south_low .*never executed", plan)
+
+
+@STORAGES
+def test_a_plain_owner_needs_no_more_than_the_operators_functions_and_a_writer_nothing(
+    note: PgConnection, storage: str
+) -> None:
+    note.execute("create role parts_owner; create role parts_writer")
+    try:
+        note.execute("select pgsbert.grant_usage('parts_owner', 'operator')")
+        note.execute("alter schema test owner to parts_owner; grant usage on schema test to parts_writer")
+        for table in ("note", "north", "south", "south_low", "south_high", "rest"):
+            note.execute(f"alter table {table} owner to parts_owner; grant all on {table} to parts_writer")
+        note.execute("set role parts_owner")
+        create(note, storage)
+        note.execute("set role parts_writer")
+        note.execute("update north set body = 'written'; insert into note values (300, 'west', 'new')")
+        note.execute("update note set region = 'north', body = '' where region = 'south' and id < 50")
+        with note.transaction():
+            note.execute("set transaction isolation level repeatable read")
+            note.execute("delete from note where id % 10 = 0")
+        note.execute("reset role")
+        sync(note)
+        assert_true(note)
+        note.execute("set role parts_owner")
+        note.execute("select pgsbert.sweep('note'); select pgsbert.drop_vectorizer('note', drop_vectors => true)")
+    finally:
+        note.execute("reset role; drop schema test cascade; create schema test")
+        note.execute("drop owned by parts_owner, parts_writer; drop role parts_owner, parts_writer")
+
+
+# The index: one for each partition, built CONCURRENTLY and attached
+
+
+INDEXES = (
+    "select i.indrelid::regclass::text, i.indisvalid from pg_index as i join pg_class as c on c.oid = i.indexrelid"
+    " join pg_am as a on a.oid = c.relam where a.amname = 'hnsw' order by 1"
+)
+ALL_PARTS = ["north", "note", "rest", "south", "south_high", "south_low"]
+
+
+def sync_and_build(connection: PgConnection) -> None:
+    """Wait for the first fill; then the worker looks at the catalog at once, and not when it would by itself."""
+    sync(connection)
+    connection.execute("select pgsbert.announce()")
+
+
+def test_every_partition_gets_its_index_and_the_whole_is_valid(note: PgConnection) -> None:
+    create(note, index="hnsw")
+    sync_and_build(note)
+    wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])
+    assert rows(note, "select reason from pgsbert.status") == [None]
+    note.execute("create table west partition of note for values in ('west')")
+    assert len(rows(note, INDEXES)) == 7
+    note.execute("set enable_seqscan = off; set enable_sort = off")
+    nearest = "select id from note order by embedding <=> (select embedding from note where id = 7) limit 5"
+    assert "using north_embedding_idx" in "\n".join(rows(note, f"explain {nearest}"))
+    note.execute("select pgsbert.drop_vectorizer('note', drop_vectors => true)")
+    assert rows(note, INDEXES) == []
+
+
+def test_a_build_goes_on_where_another_was_ended(note: PgConnection) -> None:
+    note.execute("alter table note add embedding vector(8)")
+    note.execute("create index on only note using hnsw (embedding vector_cosine_ops)")
+    note.execute("create index on north using hnsw (embedding vector_cosine_ops)")
+    note.execute("create index half on south_low using hnsw (embedding vector_cosine_ops)")
+    note.execute("update pg_index set indisvalid = false where indexrelid = 'half'::regclass")
+    note.execute(
+        'alter table rest rename to "100 %"; create index "5 %" on "100 %" using hnsw (embedding vector_cosine_ops)'
+    )
+    create(note, index="hnsw")
+    sync_and_build(note)
+    parts = {'"100 %"', *ALL_PARTS} - {"rest"}
+    wait_until(lambda: sorted(rows(note, INDEXES)) == sorted((part, True) for part in parts))
+
+
+def test_writers_do_not_queue_behind_a_build_that_is_held_up(note: PgConnection, worked_on: Database) -> None:
+    with worked_on.connect() as user, user.transaction():
+        with note.transaction():
+            create(note, index="hnsw")
+            note.execute("select pgsbert.pause_vectorizer('note')")
+        user.execute("lock table test.note in row exclusive mode")  # as any write of it does
+        note.execute("select pgsbert.resume_vectorizer('note')")
+        sync_and_build(note)
+        waiting = (
+            "select l.pid from pg_locks as l join pg_stat_activity as a using (pid)"
+            " where not l.granted and l.relation = 'note'::regclass and a.application_name = 'pgsbert index'"
+        )
+        wait_until(lambda: rows(note, waiting))
+        note.execute("set statement_timeout = '10s'")
+        note.execute("insert into note values (1000, 'east', 'written meanwhile')")
+    note.execute("reset statement_timeout")
+    wait_until(lambda: rows(note, INDEXES) == [(part, True) for part in ALL_PARTS])

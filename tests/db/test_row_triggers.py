@@ -186,8 +186,10 @@ def test_a_replica_session_queues_as_well(notes: PgConnection) -> None:
 def test_a_text_that_goes_takes_its_vector_along(notes: PgConnection) -> None:
     notes.execute("update notes set embedding = '[1,1,1,1,1,1,1,1]'")
     assert pending(notes, "notes") == []
-    notes.execute("update notes set title = '' where id = 2; update notes set title = 'x' where id = 4")
-    assert rows(notes, "select id from notes where embedding is null") == [2, 3]
+    notes.execute("update notes set title = '' where id = 2; update notes set title = 'x' where id = 1")
+    notes.execute("update notes set title = null, body = '' where id = 4")
+    assert rows(notes, "select id from notes where embedding is null order by 1") == [2, 3, 4]
+    assert rows(notes, "select distinct views from notes") == [0]
 
 
 def test_writers_wake_a_sleeping_worker_and_the_next_transaction_again(database: Database) -> None:

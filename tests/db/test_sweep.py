@@ -271,6 +271,10 @@ async def test_a_partition_that_comes_during_a_sweep_is_for_the_next(
     assert await queue.sweep(3, every=AT_ONCE) == Swept(3, 0)
     parted.execute("create table below (like note including all); insert into below (id, body) values (-1, 'minus')")
     parted.execute("alter table note attach partition below for values from (-100) to (0)")
+    if parted.execute("select side from pgsbert.vectorizer").fetchone() == (None,):
+        parted.execute("update below set embedding = '[1,1,1,1,1,1,1,1]'")
+    else:
+        parted.execute("insert into note_embedding values (-1, '[1,1,1,1,1,1,1,1]')")
     await sweep(queue)
     assert (await sweep(queue))[0].queued == 1
     await work_off(queue)
