@@ -43,6 +43,7 @@ class Vectorizer:
     document: str
     keys: list[str]
     key_operators: list[str]
+    key_types: list[str]
     side_keys: list[str]
     vector_schema_name: str
     vector_table_name: str
@@ -59,6 +60,7 @@ class Claimed:
 
     revision: Revision
     attempts: int
+    place: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,17 @@ class Names:
         if name not in self._composed:
             self._composed[name] = statement(name, **self.parts)
         return self._composed[name]
+
+    @cached_property
+    def claim_beyond(self) -> sql.Composed:
+        """The statement claim_fresh for what comes after ``place`` in the order of the key."""
+        parts = self.parts
+        places = _commas(
+            sql.SQL("(%(place)s::text[])[{}]::{}").format(i, sql.SQL(key_type))
+            for i, key_type in enumerate(self._escaped.key_types, start=1)
+        )
+        beyond = sql.SQL("({}) > ({})").format(parts["pending_keys"], places)
+        return statement("claim_fresh", **{**parts, "beyond_place": beyond})
 
     @cached_property
     def _escaped(self) -> Vectorizer:
@@ -105,6 +118,11 @@ class Names:
             "keys": _commas(queue_keys),
             "keys_descending": _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
             "pending_keys": _commas(sql.SQL("p.{}").format(k) for k in queue_keys),
+            "beyond_place": sql.SQL("true"),
+            "place": sql.SQL("(select array[{}] from candidate order by {} limit 1)").format(
+                _commas(sql.SQL("format('%%s', {})").format(k) for k in queue_keys),
+                _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
+            ),
             "fresh_keys": _commas(sql.SQL("f.{}").format(k) for k in queue_keys),
             "source_keys": _commas(
                 sql.SQL("s.{} as {}").format(sql.Identifier(name), k)
@@ -171,6 +189,7 @@ class Queue:
         self._connection = connection
         self._worker = worker
         self._pass_up_to = LAST_REVISION
+        self._place: list[str] | None = None  # the last key claimed in this pass, as text
         self.claimed = 0  # rows the last claim leased, those that are gone included
 
     @property
@@ -180,26 +199,40 @@ class Queue:
 
     async def claim(self, limit: int) -> list[Change]:
         """Lease up to ``limit`` rows nobody has tried, and return them with their texts; vanished rows are dequeued."""
-        changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
-        if self.claimed < limit and self._pass_up_to < LAST_REVISION:
-            self._pass_up_to = LAST_REVISION
-            # the pass is over; what was queued since is the next one
-            changes = changes or await self._claim("claim_fresh", limit=limit, up_to=LAST_REVISION)
-        if self.claimed == limit and self._pass_up_to == LAST_REVISION:
-            self._pass_up_to = await self._last_revision()
+        reached = self._place
+        changes = await self._claim_fresh(limit)
+        if self.claimed < limit and reached is not None:
+            # the pass is over; what was queued since, or held by somebody, is the next one
+            self._pass_up_to, self._place = LAST_REVISION, None
+            if self.claimed == 0:
+                changes = await self._claim_fresh(limit)
+                if self.claimed == 0:
+                    # what the walk over the existing rows queues next comes after
+                    self._place = reached
         return changes
 
     async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
-        return await self._claim("claim_again", limit=limit)
+        return await self._read(await self._lease(self._names.statement("claim_again"), limit=limit))
 
-    async def _claim(self, name: str, **parameters: object) -> list[Change]:
+    async def _claim_fresh(self, limit: int) -> list[Change]:
+        """Claim after the place this pass has reached, and come to the next; a full claim begins a pass."""
+        claim = self._names.statement("claim_fresh") if self._place is None else self._names.claim_beyond
+        claimed = await self._lease(claim, limit=limit, up_to=self._pass_up_to, place=self._place)
+        if len(claimed) == limit:
+            self._place = next(row.place for row in claimed.values() if row.place)
+            if self._pass_up_to == LAST_REVISION:
+                self._pass_up_to = await self._last_revision()
+        return await self._read(claimed)
+
+    async def _lease(self, claim: sql.Composed, **parameters: object) -> dict[Revision, Claimed]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
-            await cursor.execute(
-                self._names.statement(name), {"worker": self._worker, "lease_time": LEASE_TIME, **parameters}
-            )
+            await cursor.execute(claim, {"worker": self._worker, "lease_time": LEASE_TIME, **parameters})
             claimed = {row.revision: row for row in await cursor.fetchall()}
         self.claimed = len(claimed)
+        return claimed
+
+    async def _read(self, claimed: dict[Revision, Claimed]) -> list[Change]:
         if not claimed:
             return []
         revisions = list(claimed)
@@ -263,7 +296,8 @@ class Queue:
         return cursor.rowcount > 0
 
     async def release(self) -> None:
-        """Give back every lease of this worker."""
+        """Give back every lease of this worker; its next claim begins at the first key."""
+        self._pass_up_to, self._place = LAST_REVISION, None
         await self._execute("release", worker=self._worker)
 
     async def expire(self) -> None:

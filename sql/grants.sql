@@ -19,6 +19,7 @@ grant usage, select on sequence pgsbert.revision to pgsbert_worker;
 grant execute on function
     pgsbert.key_index(oid),
     pgsbert.key_columns(oid),
+    pgsbert.column_type(oid, smallint),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),

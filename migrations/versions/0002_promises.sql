@@ -9,3 +9,14 @@ comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks 
 -- What is made anew with other arguments does not take the place of what was there. Grants come back with grants.sql.
 drop function if exists pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean);
 drop function if exists pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text);
+
+-- how many rows each first fill has passed
+do $$
+declare
+    vectorizer_id integer;
+begin
+    for vectorizer_id in select id from pgsbert.vectorizer loop
+        execute format('alter table pgsbert.fill_%s add column passed bigint not null default 0', vectorizer_id);
+    end loop;
+end;
+$$;

@@ -22,14 +22,16 @@ Model = Annotated[
 
 
 def status(dsn: Dsn = None, as_json: Json = False) -> None:
-    """Show each vectorizer: state, rows, pending, failed, rate and workers."""
+    """Show each vectorizer: state, progress of its first fill, rows, pending, failed, rate, time left and workers."""
     with connect(database_dsn(dsn)) as connection:
         vectorizers = _rows(connection, "select * from pgsbert.status")
     if as_json:
         typer.echo(json.dumps(vectorizers, default=str))
         return
-    columns = ("name", "source", "state", "rows", "pending", "failed", "oldest_pending", "rate", "workers", "reason")
-    show_table(columns, ([vectorizer[column] for column in columns] for vectorizer in vectorizers))
+    columns = ("name", "source", "state", "progress", "rows", "pending", "failed", "oldest_pending", "rate", "eta")
+    more = ("workers", "reason")
+    shown = ({**vectorizer, "progress": f"{vectorizer['progress']:.0%}"} for vectorizer in vectorizers)
+    show_table((*columns, *more), ([vectorizer[column] for column in (*columns, *more)] for vectorizer in shown))
 
 
 def embed(

@@ -139,6 +139,15 @@ class Turns:
         changes = await self.queue.claim(self._pace.size)
         # those whose rows are gone included
         claimed = self.queue.claimed
+        if claimed:
+            took = time.monotonic() - started
+            log(
+                "claimed",
+                vectorizer=self.queue.vectorizer.name,
+                rows=claimed,
+                vanished=claimed - len(changes),
+                seconds=took,
+            )
         if claimed == self._pace.size:
             await self.queue.wake_others()
         filled = 0
