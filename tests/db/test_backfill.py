@@ -205,6 +205,8 @@ def test_a_killed_worker_costs_no_more_than_what_it_had_claimed(note: PgConnecti
         )
         process.send_signal(signal.SIGKILL)
         process.wait(20)
+        # a statement under way ends first
+        wait_until(lambda: not rows(note, "select from pg_stat_activity where application_name = 'pgsbert rows'"))
     (claimed, passed, done) = rows(
         note,
         "select (select count(*) from pgsbert.lease_1), (select passed from pgsbert.fill_1),"
@@ -304,6 +306,7 @@ async def test_a_claim_does_not_read_again_what_claims_before_it_have_taken(
         for _ in range(50):
             assert len(await queue.claim(40)) == 40
             note.execute("delete from pgsbert.pending_1 where revision in (select revision from pgsbert.lease_1)")
+        await queue._connection.execute("select pg_stat_force_next_flush()")
         read = "select idx_tup_read from pg_stat_user_indexes where indexrelname = 'pending_1_pkey'"
         # each once, and what is beside; from the first key each time it would be fifty thousand
         found = wait_until(lambda: [number for number in rows(note, read) if number >= 2000], timeout=60)
