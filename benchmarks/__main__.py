@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from benchmarks.bed import Bed, Figure
 
-BENCHMARKS = ("copy_in", "untracked_update", "single_inserts", "throughput", "latency", "embed")
+BENCHMARKS = ("copy_in", "untracked_update", "single_inserts", "throughput", "backfill", "latency", "embed")
 BELOW = "bold white on red"
 
 

@@ -105,8 +105,8 @@ class Bed:
                 admin.execute(sql.SQL("drop database {} with (force)").format(made))
 
     @contextmanager
-    def worker(self, dsn: str) -> Iterator[None]:
-        """Run `pgsbert worker --allow-fake` as a process until the block ends; it has registered when that begins."""
+    def worker(self, dsn: str) -> Iterator[int]:
+        """Run `pgsbert worker --allow-fake` until the block ends and give its pid; it has registered by then."""
         command = [sys.executable, "-c", "from pgsbert.cli import main; main()"]
         log = self.folder / "worker.log"
         with log.open("ab") as output:
@@ -117,7 +117,7 @@ class Bed:
                 wait_until(seen, limit=60, what="the worker to start")
             if process.returncode is not None:
                 raise BenchmarkError(f"the worker ended at once:\n{log.read_text()[-2000:]}")
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:
@@ -211,9 +211,9 @@ def copy_texts(connection: psycopg.Connection[Any], table: sql.Identifier, block
         copy.write(block)
 
 
-def copy_block(texts: Sequence[tuple[str, str]]) -> str:
-    """Return texts as COPY text lines, with ids from 1."""
-    return "".join(f"{number}\t{title}\t{body}\n" for number, (title, body) in enumerate(texts, start=1))
+def copy_block(texts: Sequence[tuple[str, str]], *, first: int = 1) -> str:
+    """Return texts as COPY text lines, with ids from ``first``."""
+    return "".join(f"{number}\t{title}\t{body}\n" for number, (title, body) in enumerate(texts, start=first))
 
 
 def seconds(act: Callable[[], object]) -> float:

@@ -52,6 +52,7 @@ class Vectorizer:
     key_operators: list[str]
     key_greater: list[str]
     key_at_least: str
+    key_types: list[str]
     side_keys: list[str]
     vector_schema_name: str
     vector_table_name: str
@@ -70,6 +71,7 @@ class Claimed:
 
     revision: Revision
     attempts: int
+    place: list[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,18 @@ class Names:
         if name not in self._composed:
             self._composed[name] = statement(name, **self.parts)
         return self._composed[name]
+
+    @cached_property
+    def claim_beyond(self) -> sql.Composed:
+        """The statement claim_fresh for what comes after ``place`` in the order of the key."""
+        parts = self.parts
+        places = [
+            sql.SQL("(%(place)s::text[])[{}]::{}").format(i, sql.SQL(key_type))
+            for i, key_type in enumerate(self._escaped.key_types, start=1)
+        ]
+        keys = [sql.SQL("p.{}").format(sql.Identifier(f"k{i}")) for i in range(1, len(places) + 1)]
+        whole = sql.SQL("({})").format(_commas(places))
+        return statement("claim_fresh", **{**parts, "beyond_place": self._beyond(keys, places, whole)})
 
     @cached_property
     def _escaped(self) -> Vectorizer:
@@ -125,6 +139,11 @@ class Names:
             "keys": _commas(queue_keys),
             "keys_descending": _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
             "pending_keys": _commas(sql.SQL("p.{}").format(k) for k in queue_keys),
+            "beyond_place": sql.SQL("true"),
+            "place": sql.SQL("(select array[{}] from candidate order by {} limit 1)").format(
+                _commas(sql.SQL("format('%%s', {})").format(k) for k in queue_keys),
+                _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
+            ),
             "fresh_keys": _commas(sql.SQL("f.{}").format(k) for k in queue_keys),
             "source_keys": _commas(
                 sql.SQL("s.{} as {}").format(sql.Identifier(name), k)
@@ -192,13 +211,18 @@ class Names:
             sql.SQL("(select {} from {})").format(sql.Identifier(f"k{i}"), self.parts["fill"])
             for i in range(1, len(keys) + 1)
         ]
+        whole = sql.SQL("(select {} from {})").format(self.parts["keys"], self.parts["fill"])
+        return self._beyond(keys, last, whole)
+
+    def _beyond(
+        self, keys: Sequence[sql.Composable], last: Sequence[sql.Composable], whole: sql.Composable
+    ) -> sql.Composed:
+        """Return the condition that ``keys`` come after ``last``, which as one row is ``whole``."""
         # the operators are from the catalog, quoted there: a name alone would be looked up in the path
         greater, equal = self._escaped.key_greater, self._escaped.key_operators
         if len(set(greater)) == 1:
             # one comparison of rows, which an index serves
-            return sql.SQL("({}) {} (select {} from {})").format(
-                _commas(keys), sql.SQL(greater[0]), self.parts["keys"], self.parts["fill"]
-            )
+            return sql.SQL("({}) {} {}").format(_commas(keys), sql.SQL(greater[0]), whole)
         beyond = sql.SQL("{} {} {}").format(keys[-1], sql.SQL(greater[-1]), last[-1])
         for key, more, same, value in reversed(list(zip(keys, greater, equal, last, strict=True))[:-1]):
             beyond = sql.SQL("({} {} {} or {} {} {} and {})").format(
@@ -242,6 +266,7 @@ class Queue:
         self._connection = connection
         self._worker = worker
         self._pass_up_to = LAST_REVISION
+        self._place: list[str] | None = None  # the last key claimed in this pass, as text
         self.claimed = 0  # rows the last claim leased, those that are gone included; its limit if there are more
         self.unreadable: list[Failed] = []  # rows of the last claim whose texts PostgreSQL could not give
         self._leased_at = 0.0
@@ -262,29 +287,42 @@ class Queue:
         Texts of more than TEXTS_AT_ONCE bytes are not held together: fewer rows are returned, never none of several.
         """
         self.unreadable = []
-        changes = await self._claim("claim_fresh", limit=limit, up_to=self._pass_up_to)
-        if self.claimed < limit and self._pass_up_to < LAST_REVISION:
-            self._pass_up_to = LAST_REVISION
-            # the pass is over; what was queued since is the next one
-            changes = changes or await self._claim("claim_fresh", limit=limit, up_to=LAST_REVISION)
-        if self.claimed == limit and self._pass_up_to == LAST_REVISION:
-            self._pass_up_to = await self._last_revision()
+        reached = self._place
+        changes = await self._claim_fresh(limit)
+        if self.claimed < limit and reached is not None:
+            # the pass is over; what was queued since, or held by somebody, is the next one
+            self._pass_up_to, self._place = LAST_REVISION, None
+            if self.claimed == 0:
+                changes = await self._claim_fresh(limit)
+                if self.claimed == 0:
+                    # what the walk over the existing rows queues next comes after
+                    self._place = reached
         return changes
 
     async def claim_again(self, limit: int = 64) -> list[Change]:
         """Lease rows whose lease ran out: some together after one attempt, one alone after more."""
         self.unreadable = []
-        return await self._claim("claim_again", limit=limit)
+        return await self._read(await self._lease(self._names.statement("claim_again"), limit=limit), limit=limit)
 
-    async def _claim(self, name: str, *, limit: int, **parameters: object) -> list[Change]:
+    async def _claim_fresh(self, limit: int) -> list[Change]:
+        """Claim after the place this pass has reached, and come to the next; a full claim begins a pass."""
+        claim = self._names.statement("claim_fresh") if self._place is None else self._names.claim_beyond
+        claimed = await self._lease(claim, limit=limit, up_to=self._pass_up_to, place=self._place)
+        if len(claimed) == limit:
+            self._place = next(row.place for row in claimed.values() if row.place)
+            if self._pass_up_to == LAST_REVISION:
+                self._pass_up_to = await self._last_revision()
+        return await self._read(claimed, limit=limit)
+
+    async def _lease(self, claim: sql.Composed, **parameters: object) -> dict[Revision, Claimed]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:
-            await cursor.execute(
-                self._names.statement(name),
-                {"worker": self._worker, "lease_time": LEASE_TIME, "limit": limit, **parameters},
-            )
+            await cursor.execute(claim, {"worker": self._worker, "lease_time": LEASE_TIME, **parameters})
             claimed = {row.revision: row for row in await cursor.fetchall()}
         self._leased_at = time.monotonic()
         self.claimed = len(claimed)
+        return claimed
+
+    async def _read(self, claimed: dict[Revision, Claimed], *, limit: int) -> list[Change]:
         if not claimed:
             return []
         texts = await self._texts(list(claimed), room=TEXTS_AT_ONCE)
@@ -294,6 +332,8 @@ class Queue:
         unread = [revision for revision, text in texts.items() if text is None]
         if unread:
             await self._execute("put_back", revisions=unread, worker=self._worker)
+            # the next claim begins with them
+            self._place = None
             self.claimed = limit
         self.unreadable += [
             refused(r, claimed[r].attempts, text) for r, text in texts.items() if isinstance(text, psycopg.Error)
@@ -373,7 +413,8 @@ class Queue:
         return cursor.rowcount > 0
 
     async def release(self) -> None:
-        """Give back every lease of this worker."""
+        """Give back every lease of this worker; its next claim begins at the first key."""
+        self._pass_up_to, self._place = LAST_REVISION, None
         await self._execute("release", worker=self._worker)
 
     async def expire(self) -> None:

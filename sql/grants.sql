@@ -22,6 +22,7 @@ grant execute on function
     pgsbert.key_order(oid),
     pgsbert.opclass_operator(oid, integer),
     pgsbert.default_opclass(oid),
+    pgsbert.column_type(oid, smallint),
     pgsbert.vector_type(),
     pgsbert.vector_schema(),
     pgsbert.missing_column(pgsbert.vectorizer),
@@ -34,7 +35,7 @@ grant execute on function
     pgsbert.names_of(pgsbert.vectorizer),
     pgsbert.check_names(integer, text),
     pgsbert.judge_vectorizers(),
-    pgsbert.queue_counts()
+    pgsbert.queue_state()
 to pgsbert_worker;
 
 select pgsbert.grant_usage_again();

@@ -30,6 +30,11 @@ select
     (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
     (select array_agg(k.greater order by k.place) from pgsbert.key_order(pgsbert.key_index(v.source)) as k)::text[] as key_greater,
     (select k.at_least from pgsbert.key_order(pgsbert.key_index(v.source)) as k where k.place = 1) as key_at_least,
+    array(
+        select pgsbert.column_type(to_regclass('pgsbert.pending_' || v.id), i::smallint)
+        from generate_series(1, cardinality(v.key_numbers)) as i
+        order by i
+    ) as key_types,
     coalesce(
         (select array_agg(a.attname order by a.attnum)
          from pg_attribute as a
@@ -67,30 +72,35 @@ order by v.id;
 -- Rows nobody has touched at their present revision, in the order of the key and in passes: a pass takes what was
 -- queued before it began, so a row that is edited again and again keeps no other waiting. (Oldest first would need an
 -- index on the revision, which every user's write would pay for.) SKIP LOCKED passes by rows whose user is still in a
--- transaction; the lease table decides between workers.
+-- transaction; the lease table decides between workers. The next claim of the pass begins beyond the last key of this
+-- one, and so does not read again what is gone: with an old snapshot about, nothing can remove it.
 with candidate as (
     select {pending_keys}, p.revision
     from {pending} as p
     where p.revision <= %(up_to)s
+      and {beyond_place}
       and not exists (select from {lease} as l where l.revision = p.revision)
     order by {pending_keys}
     limit %(limit)s
     for update of p skip locked
+), leased as (
+    insert into {lease} as l ({keys}, revision, worker, claimed_until)
+    select {keys}, revision, %(worker)s, clock_timestamp() + %(lease_time)s
+    from candidate
+    on conflict ({keys}) do update
+    set revision = excluded.revision,
+        worker = excluded.worker,
+        attempts = 1,
+        deferred = 0,
+        claimed_until = excluded.claimed_until,
+        error_class = null,
+        error = null,
+        failed_at = null
+    where l.revision < excluded.revision
+    returning l.revision, l.attempts
 )
-insert into {lease} as l ({keys}, revision, worker, claimed_until)
-select {keys}, revision, %(worker)s, clock_timestamp() + %(lease_time)s
-from candidate
-on conflict ({keys}) do update
-set revision = excluded.revision,
-    worker = excluded.worker,
-    attempts = 1,
-    deferred = 0,
-    claimed_until = excluded.claimed_until,
-    error_class = null,
-    error = null,
-    failed_at = null
-where l.revision < excluded.revision
-returning l.revision, l.attempts;
+select revision, attempts, case when row_number() over () = 1 then {place} end as place
+from leased;
 
 -- name: claim_again
 -- Rows whose lease ran out: the model failed on them, somebody held them, or a worker died. One that was tried twice
@@ -122,7 +132,7 @@ set worker = %(worker)s,
     claimed_until = clock_timestamp() + %(lease_time)s
 from candidate as c
 where l.revision = c.revision
-returning l.revision, l.attempts;
+returning l.revision, l.attempts, null::text[] as place;
 
 -- name: renew
 -- By revision, not all of the worker's: a lease that was left over by an error must still run out.
@@ -346,7 +356,9 @@ with range as materialized (
 ), forgotten as (
     delete from {fill} where exists (select from last)
 ), remembered as (
-    insert into {fill} ({keys}) select {keys} from last
+    insert into {fill} ({keys}, passed)
+    select {keys}, coalesce((select passed from {fill}), 0) + (select count(*) from range)
+    from last
 )
 select count(*) from range;
 
@@ -487,9 +499,9 @@ set seen_at = clock_timestamp(), models = %(models)s, rates = %(rates)s, listeni
 where id = %(worker)s
 returning id;
 
--- name: queue_counts
+-- name: queue_state
 select v.name, c.pending, c.failed, coalesce(extract(epoch from clock_timestamp() - c.oldest_pending), 0)::double precision
-from pgsbert.queue_counts() as c
+from pgsbert.queue_state() as c
 join pgsbert.vectorizer as v on v.id = c.id;
 
 -- name: unregister_worker

@@ -12,24 +12,39 @@ select
     end as state,
     coalesce(v.broken_reason, v.index_error) as reason,
     v.model,
-    (
-        select coalesce(sum(greatest(p.reltuples::bigint, pg_catalog.pg_stat_get_live_tuples(p.oid), 0))::bigint, 0)
-        from pg_catalog.pg_class as p
-        where p.oid = any (pgsbert.leaf_partitions(v.source) || v.source) and p.relkind <> 'p'
-    ) as rows,
+    n.rows,
     q.pending,
     q.failed,
     q.oldest_pending,
-    (
-        select coalesce(sum((w.rates ->> v.id::text)::float8), 0)
-        from pgsbert.worker as w
-        where w.seen_at > clock_timestamp() - interval '15 seconds'
-    ) as rate,
-    (select count(*) from pgsbert.worker as w where w.seen_at > clock_timestamp() - interval '15 seconds') as workers
+    n.rate,
+    (select count(*) from pgsbert.worker as w where w.seen_at > clock_timestamp() - interval '15 seconds') as workers,
+    -- of the existing rows, what the first fill has passed and the workers have done
+    case when v.filled_at is not null then 1 else greatest(q.passed - q.pending, 0) / greatest(n.rows, q.passed, 1)::float8 end as progress,
+    case
+        when v.filled_at is not null and q.pending = 0 then interval '0'
+        when n.rate > 0 then
+            make_interval(secs => (q.pending + case when v.filled_at is null then greatest(n.rows - q.passed, 0) else 0 end) / n.rate)
+    end as eta
 from pgsbert.vectorizer as v
-join pgsbert.queue_counts() as q on q.id = v.id
+join pgsbert.queue_state() as q on q.id = v.id
+cross join lateral (
+    select
+        (
+            select coalesce(sum(greatest(p.reltuples::bigint, pg_catalog.pg_stat_get_live_tuples(p.oid), 0))::bigint, 0)
+            from pg_catalog.pg_class as p
+            where p.oid = any (pgsbert.leaf_partitions(v.source) || v.source) and p.relkind <> 'p'
+        ) as rows,
+        (
+            select coalesce(sum((w.rates ->> v.id::text)::float8), 0)
+            from pgsbert.worker as w
+            where w.seen_at > clock_timestamp() - interval '15 seconds'
+        ) as rate
+) as n
 order by v.name;
-comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers';
+comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers; how far the first fill is, and when all would be done at this rate';
+
+-- what the view called before
+drop function if exists pgsbert.queue_counts();
 
 create or replace view pgsbert.failures as
 select f.vectorizer, f.key, f.attempts, f.error_class, f.error, f.failed_at

@@ -28,3 +28,14 @@ alter table pgsbert.worker add column listening boolean not null default false;
 -- its work is done with the rights of who drops the vectorizer
 drop function if exists pgsbert.revoke_from_worker(pgsbert.vectorizer);
 comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those a worker saw last, for a restore';
+
+-- how many rows each first fill has passed
+do $$
+declare
+    vectorizer_id integer;
+begin
+    for vectorizer_id in select id from pgsbert.vectorizer loop
+        execute format('alter table pgsbert.fill_%s add column passed bigint not null default 0', vectorizer_id);
+    end loop;
+end;
+$$;

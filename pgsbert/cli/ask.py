@@ -34,7 +34,7 @@ def status(
         typer.Option("--watch", min=0.1, help="Show it anew every so many seconds, until Ctrl-C.", show_default=False),
     ] = None,
 ) -> None:
-    """Show each vectorizer: state, rows, pending, failed, rate and workers."""
+    """Show each vectorizer: state, progress of its first fill, rows, pending, failed, rate, time left and workers."""
     with connect(database_dsn(dsn)) as connection:
         if watch is None:
             _show_status(connection, as_json)
@@ -50,8 +50,11 @@ def _show_status(connection: psycopg.Connection[Any], as_json: bool, screen: Liv
     if as_json:
         typer.echo(json.dumps(vectorizers, default=str))
         return
-    columns = ("name", "source", "state", "rows", "pending", "failed", "oldest_pending", "rate", "workers", "reason")
-    show_table(columns, ([vectorizer[column] for column in columns] for vectorizer in vectorizers), screen)
+    columns = ("name", "source", "state", "progress", "rows", "pending", "failed", "oldest_pending", "rate", "eta")
+    more = ("workers", "reason")
+    shown = ({**vectorizer, "progress": f"{vectorizer['progress']:.0%}"} for vectorizer in vectorizers)
+    rows = ([vectorizer[column] for column in (*columns, *more)] for vectorizer in shown)
+    show_table((*columns, *more), rows, screen)
 
 
 def embed(

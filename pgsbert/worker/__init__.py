@@ -263,7 +263,7 @@ class Worker:
             if await cursor.fetchone() is None:
                 raise ConnectionLostError("this worker was taken for dead: its connection was gone")
             if self._options.counts_queues and beat % COUNT_EACH == 0:
-                cursor = await connection.execute(statement("queue_counts"))
+                cursor = await connection.execute(statement("queue_state"))
                 log("queue_counted", level=logging.DEBUG, counts=await cursor.fetchall())
             await asyncio.sleep(HEARTBEAT_EVERY)
 

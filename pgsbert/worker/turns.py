@@ -159,6 +159,15 @@ class Turns:
         await self.settler.fail(self.queue, self.queue.unreadable)
         # those whose rows are gone included
         claimed = self.queue.claimed
+        if claimed:
+            took = time.monotonic() - started
+            log(
+                "claimed",
+                vectorizer=self.queue.vectorizer.name,
+                rows=claimed,
+                vanished=claimed - len(changes),
+                seconds=took,
+            )
         if claimed == self._pace.size:
             await self.queue.wake_others()
         filled = 0

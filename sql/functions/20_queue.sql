@@ -347,8 +347,8 @@ begin
     execute format('create unique index lease_%1$s_revision on pgsbert.lease_%1$s (revision)', v.id);
     execute format('create index lease_%1$s_claimed_until on pgsbert.lease_%1$s (claimed_until) where failed_at is null', v.id);
     execute format('comment on table pgsbert.lease_%s is %L', v.id, 'Rows of ' || v.source::text || ' that a worker holds, waits to try again, or gave up');
-    -- How far the walk over the existing rows has come: no row before the first range, then one.
-    execute format('create table pgsbert.fill_%s (%s)', v.id, key_definition);
+    -- How far the walk over the existing rows has come: no row before the first range, then one, with their number.
+    execute format('create table pgsbert.fill_%s (%s, passed bigint not null default 0)', v.id, key_definition);
     execute format('comment on table pgsbert.fill_%s is %L', v.id, 'The last key of ' || v.source::text || ' that the first fill has queued');
     execute format('grant select, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
     execute format('grant insert on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);

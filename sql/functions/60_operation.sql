@@ -1,6 +1,7 @@
 -- Failures, and who may use what.
 
-create or replace function pgsbert.queue_counts() returns table (id integer, pending bigint, failed bigint, oldest_pending timestamptz)
+create or replace function pgsbert.queue_state()
+returns table (id integer, pending bigint, failed bigint, oldest_pending timestamptz, passed bigint)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -10,15 +11,19 @@ declare
 begin
     for v in select * from pgsbert.vectorizer loop
         return query execute format(
-            'select %1$s, (select count(*) from pgsbert.pending_%1$s), '
+            -- of a long queue only the first rows are looked at, for who asks may ask every second
+            'select %1$s, case when count(*) <= 10000 then count(*) '
+            'else greatest(count(*), pg_stat_get_live_tuples(''pgsbert.pending_%1$s''::regclass)) end, '
             '(select count(*) from pgsbert.lease_%1$s where failed_at is not null), '
-            '(select min(queued_at) from pgsbert.pending_%1$s)',
+            'min(queued_at), '
+            'coalesce((select passed from pgsbert.fill_%1$s), 0) '
+            'from (select queued_at from pgsbert.pending_%1$s limit 10001) as waiting',
             v.id
         );
     end loop;
 end;
 $$;
-comment on function pgsbert.queue_counts() is 'How many rows of each vectorizer wait, and how many were given up';
+comment on function pgsbert.queue_state() is 'How many rows of each vectorizer wait (above 10,000 an estimate), how many were given up, and how many the first fill has passed';
 
 create or replace function pgsbert.failed_rows()
 returns table (vectorizer text, key text[], attempts integer, error_class text, error text, failed_at timestamptz)
@@ -118,7 +123,7 @@ begin atomic
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
-        'queue_counts', 'failed_rows', 'leaf_partitions'
+        'queue_state', 'failed_rows', 'leaf_partitions'
     ]) or level = 'operator' and p.proname = any (array[
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller

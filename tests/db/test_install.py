@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -257,3 +258,55 @@ def test_an_installation_that_fails_leaves_nothing(empty_database: Database, mon
     with pytest.raises(SchemaError, match="the last step"):
         schema.install(empty_database.dsn)
     assert empty_database.execute("select to_regnamespace('pgsbert')") == [None]
+
+
+FIRST_RELEASE = """
+create table pgsbert.migration (version_num varchar(32) not null, constraint migration_pkc primary key (version_num));
+insert into pgsbert.migration values ('0001');
+insert into pgsbert.model (name, kind, dimensions) values ('fake-8', 'bi-encoder', 8);
+create table note (id int primary key, body text, embedding vector(8));
+insert into note values (1, 'cats');
+insert into pgsbert.vectorizer (name, source, column_names, column_numbers, key_names, key_numbers, model, storage,
+    target, target_number, distance, index_method, on_change, stamp)
+values ('note', 'note', '{body}', '{2}', '{id}', '{1}', 'fake-8', 'column', 'embedding', 3,
+    'cosine', 'none', 'keep', '');
+create table pgsbert.pending_1 (
+    k1 integer not null, revision bigint not null, queued_at timestamptz not null default now(), primary key (k1));
+create table pgsbert.lease_1 (
+    k1 integer not null primary key, revision bigint not null unique, worker integer,
+    attempts integer not null default 1, deferred integer not null default 0, claimed_until timestamptz not null,
+    error_class text, error text, failed_at timestamptz);
+create table pgsbert.fill_1 (k1 integer not null);
+insert into pgsbert.fill_1 values (0);
+create function pgsbert.create_vectorizer(source regclass, columns text[] default null, name text default null,
+    model text default null, storage text default 'column', target text default 'embedding',
+    distance text default 'cosine', index text default 'hnsw', on_change text default 'keep',
+    if_not_exists boolean default false) returns text language sql return 'old';
+create function pgsbert.drop_vectorizer(name text, drop_vectors boolean default false, if_exists boolean default false)
+    returns void language sql as 'select';
+create function pgsbert.queue_counts() returns table (id integer) language sql return 1;
+create role first_operator;
+grant execute on function pgsbert.drop_vectorizer(text, boolean, boolean) to first_operator;
+"""
+
+
+def test_a_vectorizer_of_the_first_release_is_at_work_after_the_upgrade(empty_database: Database) -> None:
+    with empty_database.connect() as connection:
+        connection.execute("create extension vector; create extension dblink")
+        schema.load_file(connection, "roles.sql")
+        first = files("pgsbert.migrations").joinpath("versions/0001_initial.sql").read_text(encoding="utf-8")
+        connection.execute("create schema if not exists pgsbert")
+        connection.execute(first.replace(':"vector_schema"', "public"))
+        connection.execute(FIRST_RELEASE)
+        try:
+            assert schema.upgrade(empty_database.dsn) == schema.head()
+            # calls by name would be ambiguous with both
+            assert rows(connection, "select count(*) from pg_proc where proname = 'create_vectorizer'") == [1]
+            may = "select has_function_privilege('first_operator', oid, 'execute') from pg_proc where proname = %s"
+            assert rows(connection, may, "create_vectorizer") == [True]
+        finally:
+            connection.execute("drop owned by first_operator; drop role first_operator")
+        with run_worker(empty_database.dsn, encoder=FakeEncoder(8)):
+            connection.execute("call pgsbert.wait_until_synced('note')")
+        assert rows(connection, "select embedding is not null from note") == [True]
+        assert rows(connection, "select state, progress from pgsbert.status") == [("active", 1)]
