@@ -37,6 +37,7 @@ CATALOG_MOVED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedObject,  # the type vector, whose extension moved
 )
 
 

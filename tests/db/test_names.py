@@ -391,12 +391,19 @@ def test_nobody_fails_while_the_extension_is_moved_and_pgsbert_not_yet_upgraded(
             f" storage => '{storage}', on_change => 'clear', index => 'none')".encode()
         )
         connection.execute(f"insert into {home}.note values (1, 'one'), (2, 'two'), (3, 'three')".encode())
-    with run_worker(database.dsn, encoder=FakeEncoder(8)), database.connect() as writer:
+    encoder = HeldEncoder()
+    with run_worker(database.dsn, encoder=encoder), database.connect() as writer:
         for home in ("one", "two"):
             connection.execute(f"call pgsbert.wait_until_synced('{home}')".encode())
             # plans are kept from before the move
             writer.execute(f"update {home}.note set body = 'one' where id = 1".encode())
-        connection.execute('create schema "Ext ""x"; alter extension vector set schema "Ext ""x"')
+        with encoder.holding():
+            writer.execute("update one.note set body = 'one' || n from generate_series(1, 1) as n where id = 1")
+            assert encoder.holds.wait(30)
+            connection.execute('create schema "Ext ""x"; alter extension vector set schema "Ext ""x"')
+        connection.execute("call pgsbert.wait_until_synced('one')")
+        assert rows(connection, "select key from pgsbert.failures") == []
+        writer.execute("update one.note set body = 'one' where id = 1")
         for home in ("one", "two"):
             for session in (writer, connection):
                 session.execute(f"update {home}.note set body = body || '!' where id = 1".encode())
