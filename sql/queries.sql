@@ -17,20 +17,20 @@ select
     v.storage,
     v.distance,
     (
-        select array_agg(a.attname order by u.place)
-        from unnest(v.column_numbers) with ordinality as u (number, place)
+        select pg_catalog.array_agg(a.attname order by u.place)
+        from pg_catalog.unnest(v.column_numbers) with ordinality as u (number, place)
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as columns,
     (
-        select array_agg(a.attname order by u.place)
-        from unnest(v.key_numbers) with ordinality as u (number, place)
+        select pg_catalog.array_agg(a.attname order by u.place)
+        from pg_catalog.unnest(v.key_numbers) with ordinality as u (number, place)
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as keys,
-    (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    (select pg_catalog.array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
     coalesce(
-        (select array_agg(a.attname order by a.attnum)
+        (select pg_catalog.array_agg(a.attname order by a.attnum)
          from pg_attribute as a
-         where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+         where a.attrelid = v.side and a.attnum between 1 and pg_catalog.cardinality(v.key_numbers)),
         array[]::name[]
     )::text[] as side_keys,
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
@@ -122,8 +122,8 @@ select last_value from pgsbert.revision;
 -- name: texts
 -- A statement of its own, so that it has a snapshot of its own: read in the claim, a text could be older than the
 -- revision it is paired with, and would be stored for good. A newer text only fails the compare-and-set.
-select claimed.revision, concat_ws(E'\n', {texts}) as text
-from unnest(%(revisions)s::bigint[]) as claimed (revision)
+select claimed.revision, pg_catalog.concat_ws(E'\n', {texts}) as text
+from pg_catalog.unnest(%(revisions)s::bigint[]) as claimed (revision)
 join {lease} as l on l.revision = claimed.revision
 join {source} as s on {source_is_lease};
 
@@ -196,7 +196,7 @@ select revision from dequeued;
 -- Rows that were deleted where no trigger saw it.
 with gone as (
     select {pending_keys}, p.revision
-    from unnest(%(revisions)s::bigint[]) as d (revision)
+    from pg_catalog.unnest(%(revisions)s::bigint[]) as d (revision)
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
     where not exists (select from {source} as s where {source_is_pending})
@@ -254,7 +254,7 @@ update {lease} as l
 set worker = null,
     attempts = l.attempts - 1,
     deferred = l.deferred + 1,
-    claimed_until = clock_timestamp() + least(interval '100 ms' * 2 ^ l.deferred, interval '30 s')
+    claimed_until = clock_timestamp() + least(interval '100 ms' * 2 operator(pg_catalog.^) l.deferred, interval '30 s')
 where l.revision = any (%(revisions)s);
 
 -- name: release
@@ -414,7 +414,7 @@ from pgsbert.vectorizer as v
 where v.id = %(id)s;
 
 -- name: index_lock
-select pg_try_advisory_lock(1885827940, %(id)s);
+select pg_try_advisory_lock(1885827940, %(id)s::int);
 
 -- name: index_failed
 update pgsbert.vectorizer set index_error = %(error)s where id = %(id)s;
