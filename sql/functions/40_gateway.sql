@@ -123,6 +123,11 @@ begin
     from pg_foreign_server as s
     where s.srvname = 'pgsbert_loopback';
     if database = current_database() then
+        if not exists (select from pg_user_mappings where srvname = 'pgsbert_loopback' and usename in (current_user, 'public')) then
+            raise exception using errcode = '08001',
+                message = format('the gateway has no password for role "%s", which owns pgsbert now', current_user),
+                hint = 'Run pgsbert gateway set-password.';
+        end if;
         return 'pgsbert_loopback';
     elsif database is not null then
         raise exception using errcode = '08001',
