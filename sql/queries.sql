@@ -254,7 +254,7 @@ update {lease} as l
 set worker = null,
     attempts = l.attempts - 1,
     deferred = l.deferred + 1,
-    claimed_until = clock_timestamp() + least(interval '100 ms' * 2 operator(pg_catalog.^) l.deferred, interval '30 s')
+    claimed_until = clock_timestamp() + least(interval '100 ms' * (2 operator(pg_catalog.^) l.deferred), interval '30 s')
 where l.revision = any (%(revisions)s);
 
 -- name: release
