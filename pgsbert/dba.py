@@ -55,10 +55,9 @@ def statements(connection: psycopg.Connection[Any]) -> list[str]:
         ("to_regrole('pgsbert_gateway') is not null", "CREATE ROLE pgsbert_gateway LOGIN NOINHERIT"),
         # loopback sessions have one role and would read each other's questions in pg_stat_activity
         (
-            "exists (select from pg_db_role_setting as s join pg_database as d on d.oid = s.setdatabase"
-            " where d.datname = current_database() and s.setrole = to_regrole('pgsbert_gateway')"
-            " and 'track_activities=off' = any (s.setconfig))",
-            "ALTER ROLE pgsbert_gateway IN DATABASE {database} SET track_activities = off",
+            "exists (select from pg_db_role_setting where setrole = to_regrole('pgsbert_gateway') and setdatabase = 0"
+            " and 'track_activities=off' = any (setconfig))",
+            "ALTER ROLE pgsbert_gateway SET track_activities = off",
         ),
         (
             "exists (select from pg_foreign_data_wrapper where fdwname = 'dblink_fdw'"

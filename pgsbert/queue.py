@@ -141,7 +141,7 @@ class Names:
             "pending_keys": _commas(sql.SQL("p.{}").format(k) for k in queue_keys),
             "beyond_place": sql.SQL("true"),
             "place": sql.SQL("(select array[{}] from candidate order by {} limit 1)").format(
-                _commas(sql.SQL("format('%%s', {})").format(k) for k in queue_keys),
+                _commas(sql.SQL("pg_catalog.format('%%s', {})").format(k) for k in queue_keys),
                 _commas(sql.SQL("{} desc").format(k) for k in queue_keys),
             ),
             "fresh_keys": _commas(sql.SQL("f.{}").format(k) for k in queue_keys),

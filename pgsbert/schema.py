@@ -94,6 +94,8 @@ def _explaining_locks() -> Iterator[None]:
 def _bring_up_to_date(bind: Connection, connection: psycopg.Connection[Any]) -> None:
     variables = _variables(connection)
     connection.execute("set local client_min_messages = warning")
+    # views and SQL functions are bound as they are made: to nothing that anybody put in the way
+    connection.execute("set local search_path = pg_catalog, pg_temp")
     connection.execute("select pg_advisory_xact_lock(%s, 0)", [LOCK])
     connection.execute(f"set local lock_timeout = '{LOCK_LIMIT}'")
     _refuse_newer(connection)

@@ -17,28 +17,28 @@ select
     v.storage,
     v.distance,
     (
-        select array_agg(a.attname order by u.place)
-        from unnest(v.column_numbers) with ordinality as u (number, place)
+        select pg_catalog.array_agg(a.attname order by u.place)
+        from pg_catalog.unnest(v.column_numbers) with ordinality as u (number, place)
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as columns,
     pgsbert.document_expression(v, 's') as document,
     (
-        select array_agg(a.attname order by u.place)
-        from unnest(v.key_numbers) with ordinality as u (number, place)
+        select pg_catalog.array_agg(a.attname order by u.place)
+        from pg_catalog.unnest(v.key_numbers) with ordinality as u (number, place)
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as keys,
-    (select array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
-    (select array_agg(k.greater order by k.place) from pgsbert.key_order(pgsbert.key_index(v.source)) as k)::text[] as key_greater,
+    (select pg_catalog.array_agg(k.operator order by k.place) from pgsbert.key_columns(pgsbert.key_index(v.source)) as k)::text[] as key_operators,
+    (select pg_catalog.array_agg(k.greater order by k.place) from pgsbert.key_order(pgsbert.key_index(v.source)) as k)::text[] as key_greater,
     (select k.at_least from pgsbert.key_order(pgsbert.key_index(v.source)) as k where k.place = 1) as key_at_least,
     array(
-        select pgsbert.column_type(to_regclass('pgsbert.pending_' || v.id), i::smallint)
-        from generate_series(1, cardinality(v.key_numbers)) as i
+        select pgsbert.column_type(pg_catalog.to_regclass(pg_catalog.concat('pgsbert.pending_', v.id)), i::smallint)
+        from pg_catalog.generate_series(1, pg_catalog.cardinality(v.key_numbers)) as i
         order by i
     ) as key_types,
     coalesce(
-        (select array_agg(a.attname order by a.attnum)
+        (select pg_catalog.array_agg(a.attname order by a.attnum)
          from pg_attribute as a
-         where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+         where a.attrelid = v.side and a.attnum between 1 and pg_catalog.cardinality(v.key_numbers)),
         array[]::name[]
     )::text[] as side_keys,
     coalesce(vn.nspname, n.nspname) as vector_schema_name,
@@ -151,10 +151,10 @@ select last_value from pgsbert.revision;
 -- Texts are read up to a number of bytes, whatever the size of the first; null for those after. What a text is long
 -- is known without fetching it.
 select claimed.revision, case
-    when coalesce(sum({text_bytes}) over (order by claimed.place rows between unbounded preceding and 1 preceding), 0) < %(bytes)s
+    when coalesce(pg_catalog.sum({text_bytes}) over (order by claimed.place rows between unbounded preceding and 1 preceding), 0) < %(bytes)s
     then {document}
 end as text
-from unnest(%(revisions)s::bigint[]) with ordinality as claimed (revision, place)
+from pg_catalog.unnest(%(revisions)s::bigint[]) with ordinality as claimed (revision, place)
 join {lease} as l on l.revision = claimed.revision
 join {source} as s on {source_is_lease}
 where {named_so};
@@ -172,7 +172,7 @@ where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts 
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select * from pg_catalog.unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -204,7 +204,7 @@ select revision from dequeued;
 -- name: settle_table
 -- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select * from pg_catalog.unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -237,7 +237,7 @@ select revision from dequeued;
 -- Rows that were deleted where no trigger saw it.
 with gone as (
     select {pending_keys}, p.revision
-    from unnest(%(revisions)s::bigint[]) as d (revision)
+    from pg_catalog.unnest(%(revisions)s::bigint[]) as d (revision)
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
     where {named_so}
@@ -297,7 +297,7 @@ update {lease} as l
 set worker = null,
     attempts = l.attempts - 1,
     deferred = l.deferred + 1,
-    claimed_until = clock_timestamp() + least(interval '100 ms' * 2 ^ l.deferred, interval '30 s')
+    claimed_until = clock_timestamp() + least(interval '100 ms' * (2 operator(pg_catalog.^) l.deferred), interval '30 s')
 where l.revision = any (%(revisions)s);
 
 -- name: release
@@ -350,7 +350,7 @@ with range as materialized (
     select {keys} from range order by {keys_descending} limit 1
 ), queued as (
     insert into {pending} ({keys}, revision)
-    select {keys}, nextval('pgsbert.revision')
+    select {keys}, pg_catalog.nextval('pgsbert.revision')
     from (select * from range where wanted order by {keys}) as r
     on conflict ({keys}) do nothing
 ), forgotten as (
@@ -384,7 +384,7 @@ for no key update skip locked;
 
 -- name: sweep_began
 update pgsbert.vectorizer as v
-set attached = array(select unnest(pgsbert.leaf_partitions(v.source)) except select unnest(v.partitions))
+set attached = array(select pg_catalog.unnest(pgsbert.leaf_partitions(v.source)) except select pg_catalog.unnest(v.partitions))
 where v.id = %(id)s;
 
 -- name: sweep_column
@@ -401,7 +401,7 @@ with range as materialized (
     select {keys} from range order by {keys_descending} limit 1
 ), queued as (
     insert into {pending} ({keys}, revision)
-    select {keys}, nextval('pgsbert.revision')
+    select {keys}, pg_catalog.nextval('pgsbert.revision')
     from (
         select * from range as r
         where (r.has_text <> r.has_vector or r.has_text and r.is_attached)
@@ -444,7 +444,7 @@ with source_range as materialized (
     select {keys} from range order by {keys_descending} limit 1
 ), queued as (
     insert into {pending} ({keys}, revision)
-    select {keys}, nextval('pgsbert.revision')
+    select {keys}, pg_catalog.nextval('pgsbert.revision')
     from (
         select * from range as r
         where (r.has_text <> r.has_vector or r.has_text and r.is_attached)
@@ -465,7 +465,7 @@ select (select count(*) from range), (select count(*) from queued);
 update pgsbert.vectorizer as v
 set swept_at = clock_timestamp(),
     partitions = array(
-        select p from unnest(pgsbert.leaf_partitions(v.source)) as p where p = any (v.partitions || v.attached) order by p::oid
+        select p from pg_catalog.unnest(pgsbert.leaf_partitions(v.source)) as p where p = any (v.partitions || v.attached) order by p::oid
     ),
     attached = '{{}}'
 where v.id = %(id)s;
@@ -619,7 +619,7 @@ from pgsbert.vectorizer as v
 where v.id = %(id)s;
 
 -- name: index_lock
-select pg_try_advisory_lock(1885827940, %(id)s);
+select pg_try_advisory_lock(1885827940, %(id)s::int);
 
 -- name: index_failed
 update pgsbert.vectorizer set index_error = %(error)s where id = %(id)s;

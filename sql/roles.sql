@@ -9,9 +9,12 @@ begin
     if not exists (select from pg_catalog.pg_roles where rolname = 'pgsbert_gateway') then
         create role pgsbert_gateway login noinherit;
     end if;
-    if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
-        -- loopback sessions have one role and would read each other's questions in pg_stat_activity
-        execute pg_catalog.format('alter role pgsbert_gateway in database %I set track_activities = off', pg_catalog.current_database());
+    -- loopback sessions have one role and would read each other's questions in pg_stat_activity
+    if (select rolsuper from pg_catalog.pg_roles where rolname = current_user) and not exists (
+        select from pg_catalog.pg_db_role_setting
+        where setrole = 'pgsbert_gateway'::pg_catalog.regrole and setdatabase = 0 and 'track_activities=off' = any (setconfig)
+    ) then
+        alter role pgsbert_gateway set track_activities = off;
     end if;
 end;
 $$;

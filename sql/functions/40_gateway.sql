@@ -104,7 +104,7 @@ return format(
     -- loopback connection of his session, and over those that the database has for its users.
     '-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0%s'
     ' -c default_transaction_read_only=off -c default_transaction_isolation=read\ committed -c synchronous_commit=off'
-    ' -c client_encoding=%s -c extra_float_digits=1 -c intervalstyle=postgres -c jit=off',
+    ' -c local_preload_libraries= -c client_encoding=%s -c extra_float_digits=1 -c intervalstyle=postgres -c jit=off',
     case when current_setting('transaction_timeout', true) is not null then ' -c transaction_timeout=0' end,
     current_setting('server_encoding')
 );
@@ -123,6 +123,11 @@ begin
     from pg_foreign_server as s
     where s.srvname = 'pgsbert_loopback';
     if database = current_database() then
+        if not exists (select from pg_user_mappings where srvname = 'pgsbert_loopback' and usename in (current_user, 'public')) then
+            raise exception using errcode = '08001',
+                message = format('the gateway has no password for role "%s", which owns pgsbert now', current_user),
+                hint = 'Run pgsbert gateway set-password.';
+        end if;
         return 'pgsbert_loopback';
     elsif database is not null then
         raise exception using errcode = '08001',
@@ -177,6 +182,12 @@ end;
 $$;
 comment on function pgsbert.open_gateway() is 'Opens the loopback connection, or says in one sentence why that is not possible';
 
+create or replace function pgsbert.keeps_connection() returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+return current_setting('pgsbert.keep_connection', true) is distinct from 'off';
+comment on function pgsbert.keeps_connection() is 'Whether the loopback connection outlives a question';
+
 create or replace function pgsbert.connect_gateway() returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -185,9 +196,10 @@ as $$
 begin
     -- No EXCEPTION block here: before PostgreSQL 17 a subtransaction cannot begin in a parallel plan. dblink_exec
     -- reports a dead connection without raising; dblink() would raise. What another role of this session has set on
-    -- the connection is undone by the way; a transaction that it left aborted is an error as well.
+    -- the connection is undone by the way; a transaction that it left aborted is an error as well. With
+    -- keep_connection = off nothing is trusted that is already there.
     if 'pgsbert' = any (:"dblink_schema".dblink_get_connections()) then
-        if :"dblink_schema".dblink_exec('pgsbert', 'reset all', false) = 'RESET' then
+        if pgsbert.keeps_connection() and :"dblink_schema".dblink_exec('pgsbert', 'reset all', false) = 'RESET' then
             return;
         end if;
         perform :"dblink_schema".dblink_disconnect('pgsbert');
@@ -206,7 +218,7 @@ end;
 $$;
 comment on function pgsbert.connect_gateway() is 'Opens the loopback connection of this session, again if it was lost';
 
-create or replace function pgsbert.ask(
+create or replace function pgsbert.ask_kept(
     kind text, model text, query text, texts text[], out vectors text, out scores text
 )
 language plpgsql stable
@@ -233,9 +245,6 @@ begin
         answered := found;
         exit when answered or clock_timestamp() >= deadline;
     end loop;
-    if current_setting('pgsbert.keep_connection', true) = 'off' then
-        perform :"dblink_schema".dblink_disconnect('pgsbert');
-    end if;
     if not answered then
         raise exception using errcode = 'PB002',
             message = format('no reply from a worker within %s', patience),
@@ -247,7 +256,45 @@ begin
     scores := reply.scores;
 end;
 $$;
-comment on function pgsbert.ask(text, text, text, text[]) is 'Puts a question over the loopback connection and waits for the reply, at most pgsbert.timeout';
+comment on function pgsbert.ask_kept(text, text, text, text[]) is 'Puts a question over the loopback connection and waits for the reply, at most pgsbert.timeout';
+
+create or replace function pgsbert.ask_once(
+    kind text, model text, query text, texts text[], out vectors text, out scores text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    select * into vectors, scores from pgsbert.ask_kept(kind, model, query, texts);
+    perform :"dblink_schema".dblink_disconnect('pgsbert');
+exception when others or query_canceled then
+    if 'pgsbert' = any (:"dblink_schema".dblink_get_connections()) then
+        perform :"dblink_schema".dblink_disconnect('pgsbert');
+    end if;
+    raise;
+end;
+$$;
+comment on function pgsbert.ask_once(text, text, text, text[]) is 'Asks, and leaves no connection behind, whatever happens';
+
+create or replace function pgsbert.ask(
+    kind text, model text, query text, texts text[], out vectors text, out scores text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if pgsbert.keeps_connection() then
+        select * into vectors, scores from pgsbert.ask_kept(kind, model, query, texts);
+    elsif current_setting('server_version_num')::int >= 170000 then
+        select * into vectors, scores from pgsbert.ask_once(kind, model, query, texts);
+    else
+        -- no subtransaction can begin in a parallel plan: a question that fails leaves the connection
+        select * into vectors, scores from pgsbert.ask_kept(kind, model, query, texts);
+        perform :"dblink_schema".dblink_disconnect('pgsbert');
+    end if;
+end;
+$$;
+comment on function pgsbert.ask(text, text, text, text[]) is 'A question to a model, over a connection that is kept or not';
 
 create or replace function pgsbert.check_text(content text) returns void
 language plpgsql immutable

@@ -16,7 +16,7 @@ begin atomic
     )
     select case
         when v.template is null then
-            (select format('concat_ws(E''\n'', %s)', string_agg(format('nullif(%s, '''')', content), ', ' order by place)) from tracked)
+            (select format('pg_catalog.concat_ws(E''\n'', %s)', string_agg(format('nullif(%s, '''')', content), ', ' order by place)) from tracked)
         else (
             -- what stands between the columns is no text of its own
             select format('case when %s then '''' else %s end', nothing, filled_in)
@@ -149,6 +149,8 @@ begin
         item := format('s.*::%s', v.source);
     end if;
     distance := pgsbert.distance_expression(v, '$1');
+    -- This runs in the search_path of the caller, who may trust it less than we do: what is not an exact match of
+    -- pg_catalog is qualified.
     -- the operator alone in ORDER BY, ascending: anything around it, and no index serves; outside, "+ 0" makes
     -- PostgreSQL sort the few rows found, for the index orders by a distance that differs in the last bits
     nearest := format(
@@ -159,11 +161,11 @@ begin
         distance
     );
     if not rerank then
-        return format('select item, distance, 1 - distance from (%s $3) as nearest order by distance + 0', nearest);
+        return format('select item, distance, 1 operator(pg_catalog.-) distance from (%s $3) as nearest order by distance operator(pg_catalog.+) 0', nearest);
     end if;
     return format(
         'with candidate as materialized ('
-        'select nearest.*, row_number() over (order by distance + 0) as ordinal from (%s greatest($3, $4)) as nearest'
+        'select nearest.*, row_number() over (order by distance operator(pg_catalog.+) 0) as ordinal from (%s greatest($3, $4)) as nearest'
         ') select c.item, c.distance, r.score from candidate as c '
         'join pgsbert.rerank($2, array(select document from candidate order by ordinal)) as r using (ordinal) '
         'order by r.score desc, c.ordinal limit $3',
@@ -267,11 +269,11 @@ begin
     end if;
     return format(
         'with origin as materialized (select %1$s as embedding from %2$s where %3$s) '
-        'select item, distance, 1 - distance from ('
+        'select item, distance, 1 operator(pg_catalog.-) distance from ('
         'select %4$s as item, (%5$s)::float8 as distance from %2$s '
         -- a row without a vector is near to none; an index would return rows all the same
         'where (select embedding from origin) is not null and not (%3$s) and %1$s is not null order by %5$s limit $2'
-        ') as nearest order by distance + 0',
+        ') as nearest order by distance operator(pg_catalog.+) 0',
         format('%s.%I', case when v.storage = 'table' then 't' else 's' end, pgsbert.target_name(v)),
         pgsbert.vector_relation(v),
         row_key,

@@ -177,6 +177,7 @@ begin
     perform pgsbert.check_role(role);
     execute format('revoke all on all routines in schema pgsbert from %I', role);
     execute format('revoke all on all tables in schema pgsbert from %I', role);
+    execute format('revoke all on all sequences in schema pgsbert from %I', role);
     execute format('revoke all on schema pgsbert from %I', role);
     -- what the triggers of its own side tables need is not usage
     perform pgsbert.grant_to_owner(v) from pgsbert.vectorizer as v;

@@ -18,7 +18,7 @@ from pgsbert import gateway, schema
 from pgsbert.errors import SchemaError
 from pgsbert.testing import FakeEncoder
 from tests.secured import SecuredServer, pgsbert, secured_server
-from tests.support import rows, run_worker
+from tests.support import rows, run_worker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ PASSWORDS = {
     "search_worker": "Worker-b52k-secret",
     "alice": "Alice-83hd-secret",
     "bob": "Bob-61ms-secret",
+    "carol": "Carol-27qx-secret",
 }
 GATEWAY_PASSWORD = "Gateway-'92\\xk-sécret"
 
@@ -231,6 +232,26 @@ def test_an_index_build_is_ended_only_by_who_may(docs: SecuredServer) -> None:
         alice.execute("select pgsbert.drop_vectorizer('other', drop_vectors => true)")
 
 
+def test_rows_hidden_from_worker_and_installer_are_not_taken_for_deleted(docs: SecuredServer) -> None:
+    state = "select state, pending, reason from pgsbert.status"
+    with connect(docs, "alice") as alice, connect(docs, "bob") as bob:
+        alice.execute("grant select on docs to bob")
+        alice.execute("call pgsbert.wait_until_synced('docs')")
+        alice.execute("alter table docs enable row level security")
+        alice.execute("insert into docs (id, body) values (2, 'hidden')")
+        reason = "row security hides rows of public.docs from the worker's role: alter role search_worker bypassrls"
+        wait_until(lambda: rows(alice, state) == [("broken", 1, reason)])
+        alice.execute("update docs set body = 'red pear' where id = 1")
+        assert rows(alice, "select count(embedding) from docs") == [1]
+        assert rows(alice, state) == [("broken", 2, reason)]
+        assert rows(bob, "select count(*) from docs_search('red', 5)") == [0]
+        assert rows(bob, "select count(*) from docs_neighbors") == [0]
+        alice.execute("alter table docs disable row level security")
+        wait_until(lambda: rows(alice, state) == [("active", 0, None)])
+        stored = rows(alice, "select embedding::real[] from docs order by id")
+        assert np.array_equal(np.array(stored, dtype=np.float32), FakeEncoder(8).encode(["red pear", "hidden"]))
+
+
 def test_an_upgrade_leaves_everything_to_the_installer(installed: SecuredServer) -> None:
     before = installed.execute(OBJECTS, database=DATABASE)
     assert schema.upgrade(dsn_of(installed, OWNER)) == schema.head()
@@ -349,6 +370,26 @@ def test_no_password_is_in_a_log_an_error_a_view_or_a_statement(docs: SecuredSer
     seen.append(worker.stderr)
     for place in seen:
         assert not [secret for secret in (*secrets, "Wrong-k24f-secret") if secret in place], place[-500:]
+
+
+def test_the_installation_can_be_given_to_another_role(docs: SecuredServer) -> None:
+    owner = sql.Identifier(OWNER).as_string(None)
+    docs.execute(f"reassign owned by {owner} to carol", database=DATABASE)
+    docs.execute("grant usage on foreign data wrapper dblink_fdw to carol", database=DATABASE)
+    try:
+        with connect(docs, "alice") as alice:
+            alice.execute("insert into docs (id, body) values (2, 'two')")
+            alice.execute("call pgsbert.wait_until_synced('docs')")
+            assert refusal(alice, "select pgsbert.embed('x', 'fake-8')") == (
+                "08001",
+                'the gateway has no password for role "carol", which owns pgsbert now',
+                "Run pgsbert gateway set-password.",
+            )
+            gateway.set_password(docs.server.dsn(DATABASE), GATEWAY_PASSWORD, gateway.Address())
+            assert rows(alice, "select (item).id from docs_search('two', 1)") == [2]
+    finally:
+        docs.execute(f"reassign owned by carol to {owner}", database=DATABASE)
+        gateway.set_password(docs.server.dsn(DATABASE), GATEWAY_PASSWORD, gateway.Address())
 
 
 def test_the_schema_can_be_dropped_by_its_owner_and_installed_again(installed: SecuredServer) -> None:
