@@ -172,7 +172,7 @@ where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts 
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from pg_catalog.unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d
@@ -204,7 +204,7 @@ select revision from dequeued;
 -- name: settle_table
 -- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
 with done as materialized (
-    select * from pg_catalog.unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
 ), fresh as materialized (
     select {pending_keys}, d.revision, d.embedding
     from done as d

@@ -14,7 +14,7 @@ begin
     execute format(
         'create or replace function %s returns trigger language plpgsql %s set search_path = pg_catalog, pg_temp %s as %L',
         -- it touches the row alone, whose types may be the owner's, with checks of theirs
-        signature, case when function_name like 'clear%' then 'security invoker' else 'security definer' end, settings, body
+        signature, case when function_name like 'clear%' and v.side is null then 'security invoker' else 'security definer' end, settings, body
     );
     -- A new function is everybody's: on a table of his own, a stranger could fill this queue through it. The owner
     -- needs it once, to make the triggers.
@@ -106,7 +106,9 @@ declare
         ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
     );
 begin
-    if v.side is not null then
+    if v.row_triggers then
+        return pgsbert.row_unmoved_sql(v);
+    elsif v.side is not null then
         -- the side table may be renamed, moved or dropped
         unmoved := unmoved || format(
             ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
@@ -119,6 +121,32 @@ begin
 end;
 $$;
 comment on function pgsbert.unmoved_sql(pgsbert.vectorizer) is 'The condition that trigger functions made now would still fit their tables';
+
+create or replace function pgsbert.clear_body(v pgsbert.vectorizer) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return format($body$
+declare
+    target name;
+begin
+    -- by number where it is the one of this database, else by name: what runs here may read nothing but the catalog
+    if format('%%s/%%s/%%s', (select system_identifier from pg_control_system()),
+              (select oid from pg_database where datname = current_database()), %1$s) = %2$L then
+        select attname into target from pg_attribute where attrelid = %1$s and attnum = %3$s and not attisdropped;
+    else
+        select attname into target from pg_attribute where attrelid = tg_relid and attname = %4$L and not attisdropped;
+    end if;
+    if target is null then
+        return new;
+    end if;
+    return jsonb_populate_record(new, jsonb_build_object(target, null));
+end;
+$body$, v.source::oid, pgsbert.stamp(v.source), coalesce(v.target_number, 0), pgsbert.target_name(v));
+end;
+$$;
+comment on function pgsbert.clear_body(pgsbert.vectorizer) is 'What clears the vector of one row before it is written, on the table or any of its partitions';
 
 create or replace function pgsbert.create_trigger_functions(v pgsbert.vectorizer) returns void
 language plpgsql
@@ -284,20 +312,7 @@ begin
 end;
 $body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enqueue_sql(v, 'truncate')));
     -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
-    perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', format($body$
-declare
-    target name := (select attname from pg_attribute where attrelid = tg_relid and attnum = %2$s and not attisdropped);
-begin
-    if target is distinct from %3$L then
-        -- renamed, or in a restored table the number of another column
-        target := pgsbert.target_to_clear(%1$s);
-    end if;
-    if target is null then
-        return new;
-    end if;
-    return jsonb_populate_record(new, jsonb_build_object(target, null));
-end;
-$body$, v.id, coalesce(v.target_number, 0), pgsbert.target_name(v)));
+    perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', pgsbert.clear_body(v));
     perform pgsbert.grant_to_owner(v);
 end;
 $$;
@@ -311,7 +326,7 @@ return (
     select strpos(p.prosrc, format('if %s then', pgsbert.unmoved_sql(v))) > 0
         and (v.side is null or p.proowner = (select c.relowner from pg_class as c where c.oid = v.side))
     from pg_proc as p
-    where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_update()', v.id))
+    where p.oid = to_regprocedure(format('pgsbert.enqueue_%s_delete()', v.id))
 );
 comment on function pgsbert.triggers_fit(pgsbert.vectorizer) is 'Whether the trigger functions of a vectorizer would be made the same today; null where they were dropped';
 

@@ -75,25 +75,44 @@ return (
 );
 comment on function pgsbert.enqueue_row_sql(pgsbert.vectorizer, text, text) is 'The statement a row trigger runs for one row, by the names of the key now: new, old, or a parameter';
 
+create or replace function pgsbert.row_key_sql(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- With the installer's rights no code of the table's owner may run: neither a cast of a type that the key was given
+-- since, nor on another table of theirs.
+return format(
+    '(tg_relid = %1$s or pg_partition_root(tg_relid) = %1$s) '
+    'and (select count(*) from pg_attribute as a where a.attrelid = %1$s and (%2$s)) = %3$s',
+    v.source::oid,
+    (select string_agg(format('a.attnum = %s and a.attname = %L and a.atttypid = %s', k.number, k.name, a.atttypid), ' or ' order by k.place)
+     from pgsbert.key_columns(pgsbert.key_index(v.source)) as k
+     join pg_attribute as a on a.attrelid = v.source and a.attnum = k.number),
+    cardinality(v.key_numbers)
+);
+comment on function pgsbert.row_key_sql(pgsbert.vectorizer) is 'The condition that a row trigger fires for the vectorizer''s table, whose key is called what it was and has its type';
+
+create or replace function pgsbert.row_unmoved_sql(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return pgsbert.row_key_sql(v) || case when v.side is not null then format(
+    ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
+    v.side, v.side::oid,
+    array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+    cardinality(v.key_numbers)
+) else '' end;
+comment on function pgsbert.row_unmoved_sql(pgsbert.vectorizer) is 'The condition that the functions of row triggers made now would still fit their tables';
+
 create or replace function pgsbert.create_row_trigger_functions(v pgsbert.vectorizer) returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    -- nothing else a statement below counts on can change: a column that WHEN needs has its type for good
-    key_is_named text := format(
-        '(select count(*) from pg_attribute as a where a.attrelid = %s and (%s)) = %s',
-        v.source::oid,
-        (select string_agg(format('a.attnum = %s and a.attname = %L', k.number, k.name), ' or ')
-         from pgsbert.key_columns(pgsbert.key_index(v.source)) as k),
-        cardinality(v.key_numbers)
-    );
-    side_is_named text := case when v.side is not null then format(
-        '%s and to_regclass(%L) = %s::oid and (select count(*) from pg_attribute where attrelid = %3$s and attname = any (%L)) = %s',
-        key_is_named, v.side, v.side::oid,
-        array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
-        cardinality(v.key_numbers)
-    ) end;
+    key_is_named text := pgsbert.row_key_sql(v);
+    unmoved text := pgsbert.row_unmoved_sql(v);
+    -- where that does not hold: a trigger of this table, or one that its owner made on another
+    if_foreign text := case when v.side is null then format(
+        'if not exists (select from pgsbert.vectorizer where id = %s and source in (tg_relid, pg_partition_root(tg_relid))) then return null; end if;', v.id
+    ) else '' end;
     -- a worker that is awake costs neither a call nor a query; one call wakes for the whole transaction
     wake text := $make$
     if current_setting('pgsbert.woken', true) is distinct from '1' and pg_try_advisory_lock_shared(1885827938, 1) then
@@ -110,6 +129,7 @@ begin
     if %2$s then
         %3$s;
     else
+        %5$s
         statement := pgsbert.enqueue_anew(%1$s, 'row insert');
         if statement is null then
             return null;
@@ -119,7 +139,7 @@ begin
     %4$s
     return null;
 end;
-$body$, v.id, key_is_named, pgsbert.enqueue_row_sql(v, 'row insert', 'new'), wake));
+$body$, v.id, key_is_named, pgsbert.enqueue_row_sql(v, 'row insert', 'new'), wake, if_foreign));
     -- The kept plan must probe the queue by key, be it empty or huge.
     if v.side is null then
         perform pgsbert.make_trigger_function(v, format('enqueue_%s_delete', v.id), probe, format($body$
@@ -129,6 +149,7 @@ begin
     if %2$s then
         %3$s;
     else
+        %4$s
         statement := pgsbert.enqueue_anew(%1$s, 'row delete');
         if statement is not null then
             execute statement using old;
@@ -136,21 +157,9 @@ begin
     end if;
     return null;
 end;
-$body$, v.id, key_is_named, pgsbert.enqueue_row_sql(v, 'row delete', 'old')));
-        -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
-        perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', format($body$
-declare
-    -- the name of the partitioned table's column, which every partition has
-    target name := (
-        select a.attname
-        from pgsbert.vectorizer as v
-        join pg_attribute as a on a.attrelid = v.source and a.attnum = v.target_number
-        where v.id = %s
-    );
-begin
-    return jsonb_populate_record(new, jsonb_build_object(target, null));
-end;
-$body$, v.id));
+$body$, v.id, unmoved, pgsbert.enqueue_row_sql(v, 'row delete', 'old'), if_foreign));
+        -- reached only when WHEN found something to clear
+        perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', pgsbert.clear_body(v));
     else
         perform pgsbert.make_trigger_function(v, format('enqueue_%s_delete', v.id), probe, format($body$
 declare
@@ -182,7 +191,7 @@ begin
     %7$s
     return null;
 end;
-$body$, v.id, side_is_named, pgsbert.enqueue_row_sql(v, 'row delete', 'old'), pgsbert.enqueue_row_sql(v, 'row unside', 'old'),
+$body$, v.id, unmoved, pgsbert.enqueue_row_sql(v, 'row delete', 'old'), pgsbert.enqueue_row_sql(v, 'row unside', 'old'),
             pgsbert.enqueue_row_sql(v, 'row requeue', 'old'), pgsbert.enqueue_row_sql(v, 'row key', 'old'), wake));
         perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), probe, format($body$
 declare
@@ -209,7 +218,7 @@ begin
     end if;
     return null;
 end;
-$body$, v.id, side_is_named, pgsbert.enqueue_row_sql(v, 'row unside', 'new')));
+$body$, v.id, unmoved, pgsbert.enqueue_row_sql(v, 'row unside', 'new')));
     end if;
     -- Of the whole table: TRUNCATE of one partition fires nothing here, and the worker finds the rows gone.
     perform pgsbert.make_trigger_function(v, format('enqueue_%s_truncate', v.id), '', format($body$

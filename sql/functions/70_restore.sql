@@ -27,9 +27,9 @@ begin
         update pgsbert.vectorizer as w
         set column_names = now_named.column_names, key_names = now_named.key_names, target = now_named.target
         where w.id = v.id;
-        if pgsbert.broken_by(now_named) is null then
-            -- they know the vector column by name
-            perform pgsbert.create_trigger_functions(now_named);
+        if now_named.target <> v.target then
+            -- it has the name of the vector column for that day too
+            perform pgsbert.make_trigger_function(now_named, format('clear_%s', v.id), '', pgsbert.clear_body(now_named));
         end if;
     elsif now_named.stamp <> v.stamp then
         update pgsbert.vectorizer as w
@@ -139,12 +139,6 @@ begin
 end;
 $$;
 comment on function pgsbert.renumber_queue(integer) is 'After a restore: no row is leased, and no revision is there twice';
-
-create or replace function pgsbert.target_to_clear(vectorizer_id integer) returns name
-language sql stable
-set search_path = pg_catalog, pg_temp
-return pgsbert.target_name(pgsbert.vectorizer_numbered(vectorizer_id));
-comment on function pgsbert.target_to_clear(integer) is 'What the vector column of a vectorizer is called now, null where there is none';
 
 create or replace function pgsbert.drop_orphaned_queues(source oid, vectorizer_id integer) returns void
 language plpgsql

@@ -213,7 +213,7 @@ def test_a_killed_worker_costs_no_more_than_what_it_had_claimed(note: PgConnecti
         " (select count(*) from stored)",
     )[0]
     assert 1 <= claimed <= 1024
-    assert 2000 <= passed < 3000 or rows(note, "select filled_at is not null from pgsbert.vectorizer") == [True]
+    assert rows(note, "select filled_at is not null from pgsbert.vectorizer") == [True] or 2000 <= passed < 3000
     assert done > 0
     note.execute("update note set body = 'mended' where id = 2000")
     encoder = FakeEncoder(8)
