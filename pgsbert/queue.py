@@ -289,7 +289,7 @@ class Queue:
         self.unreadable = []
         reached = self._place
         changes = await self._claim_fresh(limit)
-        if self.claimed < limit and reached is not None:
+        if self.claimed < limit and (reached is not None or self._pass_up_to < LAST_REVISION):
             # the pass is over; what was queued since, or held by somebody, is the next one
             self._pass_up_to, self._place = LAST_REVISION, None
             if self.claimed == 0:
@@ -310,9 +310,10 @@ class Queue:
         claimed = await self._lease(claim, limit=limit, up_to=self._pass_up_to, place=self._place)
         if len(claimed) == limit:
             self._place = next(row.place for row in claimed.values() if row.place)
-            if self._pass_up_to == LAST_REVISION:
-                self._pass_up_to = await self._last_revision()
-        return await self._read(claimed, limit=limit)
+        changes = await self._read(claimed, limit=limit)
+        if self.claimed == limit and self._pass_up_to == LAST_REVISION:
+            self._pass_up_to = await self._last_revision()
+        return changes
 
     async def _lease(self, claim: sql.Composed, **parameters: object) -> dict[Revision, Claimed]:
         async with self._connection.cursor(row_factory=class_row(Claimed)) as cursor:

@@ -115,7 +115,7 @@ MUTANTS = [
         ("test_an_edit_in_the_middle_of_a_claim_pairs_no_new_revision_with_an_old_text",),
         # the text goes with the lease, in the same statement, and is read from there
         statements=(
-            Edit("claim_fresh", "p.revision\n", "p.revision, concat_ws(E'\\n', {texts}) as text\n"),
+            Edit("claim_fresh", "p.revision\n", "p.revision, {document} as text\n"),
             Edit(
                 "claim_fresh",
                 "from {pending} as p\n",
@@ -124,7 +124,7 @@ MUTANTS = [
             Edit("claim_fresh", "worker, claimed_until)", "worker, claimed_until, error)"),
             Edit("claim_fresh", "+ %(lease_time)s\n", "+ %(lease_time)s, text\n"),
             Edit("claim_fresh", "error = null", "error = excluded.error"),
-            Edit("texts", "concat_ws(E'\\n', {texts}) as text", "l.error as text"),
+            Edit("texts", "then {document}", "then l.error"),
         ),
     ),
     Mutant(
@@ -144,11 +144,11 @@ MUTANTS = [
         statements=(
             Edit(
                 "claim_fresh",
-                ")\ninsert into {lease} as l",
+                "), leased as (\n",
                 "), touched as (\n"
                 "    update {pending} as p set revision = p.revision\n"
                 "    from candidate as c where p.revision = c.revision\n"
-                ")\ninsert into {lease} as l",
+                "), leased as (\n",
             ),
         ),
     ),

@@ -99,4 +99,4 @@ def test_a_standby_without_a_way_to_the_primary_says_what_is_missing(
     with pytest.raises(psycopg.Error, match="this server is a standby") as caught:
         standby.execute("select pgsbert.embed('cats', 'fake-8')")
     assert caught.value.sqlstate == "PB001"
-    assert "pgsbert_loopback" in (caught.value.diag.message_hint or "")
+    assert "pgsbert gateway set-password --host" in (caught.value.diag.message_hint or "")

@@ -112,7 +112,6 @@ def test_a_rename_of_columns_and_table_changes_nothing(shop: PgConnection) -> No
     shop.execute("update sold set note = 'desk' where id = 1")
     shop.execute("call pgsbert.wait_until_synced('product', '30 s')")
     assert embedded(shop, "desk of oak", table="sold")
-    assert rows(shop, "select column_names::text from pgsbert.vectorizer") == ["{name,note}"]
 
 
 def test_the_reranker_reads_the_text_that_was_embedded(shop: PgConnection) -> None:
