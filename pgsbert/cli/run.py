@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pgsbert.cli.options import AllowFake, Device, Dsn
+from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads
 from pgsbert.errors import UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
@@ -28,7 +28,9 @@ def worker(
     dsn: Dsn = None,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
     poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
+    engine: Engine = "auto",
     device: Device = None,
+    threads: Threads = None,
     allow_fake: AllowFake = False,
     metrics_port: Annotated[
         Optional[int],
@@ -40,8 +42,10 @@ def worker(
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
 ) -> None:
     """Embed new and changed rows and answer questions, until SIGTERM or Ctrl-C."""
-    from pgsbert.models.load import load
+    from pgsbert.models.load import Runtime, load
     from pgsbert.worker import Options, Worker
+
+    runtime = Runtime(engine=engine, device=device, threads=threads, allow_fake=allow_fake)
 
     _log_to_stderr()
     options = Options(
@@ -52,7 +56,7 @@ def worker(
     )
 
     async def run() -> None:
-        one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))
+        one = Worker(options, lambda model: load(model, runtime))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, one.stop)
         if until_eof:
