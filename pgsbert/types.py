@@ -18,6 +18,7 @@ Revision = NewType("Revision", int)
 VectorizerId = NewType("VectorizerId", int)
 
 ModelKind = Literal["bi-encoder", "cross-encoder"]
+Engine = Literal["auto", "onnx", "torch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Encoder(Protocol):
         """What was loaded, as it would be registered: dimensions, tokens and hash read from the files."""
         ...
 
+    @property
+    def engine(self) -> str:
+        """What runs it, for pgsbert.models: onnx, torch (and why not onnx), or fake."""
+        ...
+
     def encode(self, texts: Sequence[str], /) -> Vectors:
         """Return one float32 embedding a text, shape (len(texts), dimensions), in the order of ``texts``.
 
@@ -61,6 +67,11 @@ class Reranker(Protocol):
     @property
     def model(self) -> Model:
         """What was loaded, as it would be registered."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What runs it, for pgsbert.models: onnx, torch (and why not onnx), or fake."""
         ...
 
     def score(self, query: str, documents: Sequence[str], /) -> Scores:

@@ -71,7 +71,7 @@ where w.alive and not w.listening and w.started_at < clock_timestamp() - interva
 select 'problem' as level, 'model ' || m.name, format('worker %s: %s', s.key, s.value), 'put its files where that worker looks, or register it anew'
 from pgsbert.models as m
 cross join jsonb_each_text(m.workers) as s
-where s.value <> 'present'
+where s.value not like 'present%'
 union all
 select 'problem', 'models', 'no default bi-encoder is registered', 'run pgsbert model add NAME --default'
 where not exists (select from pgsbert.models where is_default and kind = 'bi-encoder');
@@ -171,7 +171,7 @@ select
         else (
             select format('model %s: %s', v.model, coalesce(w.models ->> v.model, 'not loaded yet'))
             from pgsbert.status as v
-            where v.state <> 'broken' and w.models ->> v.model is distinct from 'present'
+            where v.state <> 'broken' and coalesce(w.models ->> v.model, '') not like 'present%'
             order by v.model
             limit 1
         )

@@ -71,4 +71,4 @@ select
     ) as workers
 from pgsbert.model as m
 order by m.kind, m.name;
-comment on view pgsbert.models is 'Registered models; workers says for each live worker that tried: present, or why not';
+comment on view pgsbert.models is 'Registered models; workers says for each live worker that tried: present and the engine, or why not';

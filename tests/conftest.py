@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 _numbers = count(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what this test run exports apart from the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PGSBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[embedded.EmbeddedServer]:
     """Give the server of this test run: no durability, since nothing outlives it."""

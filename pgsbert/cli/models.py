@@ -71,6 +71,22 @@ def list_(dsn: Dsn = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A folder, an installed model, or a name on the hub.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write it; must not be there yet, or be empty.")],
+    revision: Annotated[
+        Optional[str],
+        typer.Option("--revision", help="Commit on the hub to pin."),
+    ] = None,
+) -> None:
+    """Write the form of a model that a worker without torch runs; give it that as PGSBERT_MODELS/NAME."""
+    from pgsbert.models.onnx.load import export_to
+
+    manifest = export_to(model, folder, revision=revision)
+    typer.echo(f"{folder} holds {model}: largest difference from sentence-transformers {manifest.parity:.1e}.")
+
+
+@app.command()
 def remove(name: Annotated[str, typer.Argument(help="A registered model.")], dsn: Dsn = None) -> None:
     """Forget a model that no vectorizer uses."""
     with connect(database_dsn(dsn)) as connection:

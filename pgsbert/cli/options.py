@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pgsbert import types
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -22,6 +24,16 @@ AllowFake = Annotated[bool, typer.Option("--allow-fake", help="Allow the fake mo
 Device = Annotated[
     Optional[str],
     typer.Option("--device", help="torch device, for example cuda.", show_default=False),
+]
+
+
+Engine = Annotated[
+    types.Engine,
+    typer.Option("--engine", help="What runs models; auto is ONNX Runtime on a CPU where the model exports."),
+]
+Threads = Annotated[
+    Optional[int],
+    typer.Option("--threads", min=1, help="Threads for one batch; else one a core.", show_default=False),
 ]
 
 

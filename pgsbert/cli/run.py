@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pgsbert.cli.options import AllowFake, Device, Dsn
+from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads
 from pgsbert.errors import ModelHangsError, UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
@@ -34,7 +34,9 @@ def worker(
     sweep_every: Annotated[
         float, typer.Option("--sweep-every", min=1, help="Seconds between searches for rows that no trigger saw.")
     ] = 600,
+    engine: Engine = "auto",
     device: Device = None,
+    threads: Threads = None,
     allow_fake: AllowFake = False,
     metrics_port: Annotated[
         Optional[int],
@@ -46,8 +48,10 @@ def worker(
     until_eof: Annotated[bool, typer.Option("--until-eof", hidden=True, help="End when standard input ends.")] = False,
 ) -> None:
     """Embed new and changed rows and answer questions, until SIGTERM or Ctrl-C."""
-    from pgsbert.models.load import load
+    from pgsbert.models.load import Runtime, load
     from pgsbert.worker import Options, Worker
+
+    runtime = Runtime(engine=engine, device=device, threads=threads, allow_fake=allow_fake)
 
     _log_to_stderr()
     options = Options(
@@ -60,7 +64,7 @@ def worker(
     )
 
     async def run() -> None:
-        one = Worker(options, lambda model: load(model, allow_fake=allow_fake, device=device))
+        one = Worker(options, lambda model: load(model, runtime))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, one.stop)
         if until_eof:

@@ -113,7 +113,7 @@ class _Demo:
         if (code := self._worker.wait()) is not None:
             raise PgsbertError(f"The worker ended with exit code {code}. {self._hint}")
         state = table.look(self._connection, self._worker.pid)
-        if state.model_state not in {None, "present"}:
+        if not (state.model_state or "present").startswith("present"):
             raise PgsbertError(f"The worker cannot load the model: {state.model_state}")
         return state
 

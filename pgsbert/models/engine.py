@@ -27,6 +27,7 @@ class TorchEncoder:
         self._network = network
         self._turn = threading.Lock()
         self.model = model
+        self.engine = "torch"
 
     def encode(self, texts: Sequence[str], /) -> Vectors:
         """Return float32 (len(texts), dimensions), equal to SentenceTransformer.encode without a prompt.
@@ -53,6 +54,7 @@ class TorchReranker:
         self._network = network
         self._turn = threading.Lock()
         self.model = model
+        self.engine = "torch"
 
     def score(self, query: str, documents: Sequence[str], /) -> Scores:
         """Return float32 (len(documents),), equal to CrossEncoder.predict (own activation, own prompt).

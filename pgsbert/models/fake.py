@@ -38,6 +38,8 @@ class FakeEncoder:
     Everything up to the last square root and division is exact, so results do not depend on the machine.
     """
 
+    engine = "fake"
+
     def __init__(self, dimensions: int = 384) -> None:
         self.model = Model(
             name=f"fake-{dimensions}",
@@ -63,6 +65,8 @@ class FakeEncoder:
 
 class FakeReranker:
     """A cross-encoder that scores the share of the query's words found in the document; ties: a hash."""
+
+    engine = "fake"
 
     def __init__(self) -> None:
         self.model = Model(name="fake-reranker", kind="cross-encoder")

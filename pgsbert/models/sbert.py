@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-    from pgsbert.types import Encoder, ModelKind, Reranker
+    from pgsbert.types import ModelKind
 
 __all__ = ["detect_kind", "load_encoder", "load_reranker"]
 
 log = logging.getLogger(__name__)
 
 
-def load_encoder(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> Encoder:
+def load_encoder(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> TorchEncoder:
     """Load a bi-encoder from the folder that ``resolve`` finds; a first word is encoded at once.
 
     ``device`` is torch's (cpu, cuda:1); None takes the fastest there is. Raises ModelNotFoundError,
@@ -38,7 +38,7 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
     folder = _folder(name_or_path, revision, "bi-encoder")
     query_prompt, document_prompt = prompts(folder)
     with _loading(folder, optional="pooler"):  # most bi-encoders neither use nor store one
-        network = _sentence_transformer(folder, device)
+        network = sentence_transformer(folder, device)
         _check_texts(network, folder, prompted=bool(query_prompt or document_prompt))
         first = finite(network.encode(["text"], prompt="", show_progress_bar=False), name_or_path)
     model = Model(
@@ -56,7 +56,7 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
     return TorchEncoder(network, model)
 
 
-def load_reranker(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> Reranker:
+def load_reranker(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> TorchReranker:
     """Load a cross-encoder with one label from the folder that ``resolve`` finds; one pair is scored.
 
     Raises as load_encoder does, and ModelLoadError for a classifier: classes are not relevance.
@@ -64,7 +64,7 @@ def load_reranker(name_or_path: str, *, revision: str | None = None, device: str
     started = time.perf_counter()
     folder = _folder(name_or_path, revision, "cross-encoder")
     with _loading(folder):
-        network = _cross_encoder(folder, device)
+        network = cross_encoder(folder, device)
         if network.num_labels != 1:
             raise ModelLoadError(
                 f"{name_or_path} is a classifier with {network.num_labels} labels: it gives classes, not "
@@ -82,6 +82,13 @@ def load_reranker(name_or_path: str, *, revision: str | None = None, device: str
     return TorchReranker(network, model)
 
 
+def set_threads(threads: int) -> None:
+    """Let torch use so many threads for one batch."""
+    import torch
+
+    torch.set_num_threads(threads)
+
+
 def _folder(name: str, revision: str | None, needed: ModelKind) -> Path:
     folder = resolve(name, revision=revision)
     check(folder)
@@ -91,23 +98,29 @@ def _folder(name: str, revision: str | None, needed: ModelKind) -> Path:
     return folder
 
 
-def _sentence_transformer(folder: Path, device: str | None) -> SentenceTransformer:
+def sentence_transformer(folder: Path, device: str | None, *, attention: str | None = None) -> SentenceTransformer:
+    """Load a bi-encoder's network, ``attention`` being transformers' name of an implementation."""
     from sentence_transformers import SentenceTransformer
 
-    safely = {"use_safetensors": True}
+    safely = _safely(attention)
     return SentenceTransformer(
         str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=safely
     )
 
 
-def _cross_encoder(folder: Path, device: str | None) -> CrossEncoder:
+def cross_encoder(folder: Path, device: str | None, *, attention: str | None = None) -> CrossEncoder:
+    """Load a cross-encoder's network, ``attention`` being transformers' name of an implementation."""
     from sentence_transformers import CrossEncoder
 
-    safely = {"use_safetensors": True}
+    safely = _safely(attention)
     network: CrossEncoder = CrossEncoder(
         str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=safely
     )
     return network
+
+
+def _safely(attention: str | None) -> dict[str, object]:
+    return {"use_safetensors": True, **({"attn_implementation": attention} if attention else {})}
 
 
 @contextmanager

@@ -89,7 +89,7 @@ class Worker:
             return "the listener has no connection"
         states = self._models.states
         for name in sorted({vectorizer.model for vectorizer in self._rows.vectorizers}):
-            if states.get(name) != "present":
+            if not states.get(name, "").startswith("present"):
                 return f"model {name}: {states.get(name, 'not loaded yet')}"
         return None
 

@@ -38,8 +38,8 @@ class Models:
 
     @property
     def states(self) -> dict[str, str]:
-        """What the heartbeat reports: 'present', or why a model cannot be used here."""
-        present = dict.fromkeys(self._loaded, "present")
+        """What the heartbeat reports: 'present' and the engine, or why a model cannot be used here."""
+        present = {name: f"present ({storable(loaded.engine)})" for name, loaded in self._loaded.items()}
         return {**present, **{name: storable(str(error)) for name, (_, error) in self._failed.items()}}
 
     async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:

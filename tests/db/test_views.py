@@ -153,5 +153,5 @@ def test_models_say_where_they_are_present_and_why_not(database: Database, conne
         )
         assert rows(
             connection, "select workers, kind, is_default, dimensions from pgsbert.models where name = 'fake-8'"
-        ) == [({str(worker): "present"}, "bi-encoder", False, 8)]
+        ) == [({str(worker): "present (fake)"}, "bi-encoder", False, 8)]
         assert rows(connection, "select workers from pgsbert.models where name = 'fake-reranker'") == [{}]

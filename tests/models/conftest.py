@@ -72,17 +72,23 @@ def make_cross_encoder(tmp_path: Path, tokenizer: BertTokenizer) -> Callable[...
 @pytest.fixture
 def transformer(tmp_path: Path, tokenizer: BertTokenizer) -> Path:
     """A plain transformers folder: no modules.json, no head."""
-    folder = tmp_path / "transformer"
+    return make_transformer(tmp_path / "transformer", tokenizer)
+
+
+@pytest.fixture
+def bi_encoder(tmp_path: Path, transformer: Path) -> Path:
+    """CLS pooling, prompts, and a default prompt that must not be added to texts as given."""
+    return make_bi_encoder(transformer, tmp_path / "bi-encoder")
+
+
+def make_transformer(folder: Path, tokenizer: BertTokenizer) -> Path:
     torch.manual_seed(8)
     BertModel(tiny_config(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
-@pytest.fixture
-def bi_encoder(tmp_path: Path, transformer: Path) -> Path:
-    """CLS pooling, prompts, and a default prompt that must not be added to texts as given."""
-    folder = tmp_path / "bi-encoder"
+def make_bi_encoder(transformer: Path, folder: Path) -> Path:
     module = Transformer(str(transformer))
     pooling = Pooling(module.get_embedding_dimension(), pooling_mode="cls")
     network = SentenceTransformer(

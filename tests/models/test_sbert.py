@@ -132,7 +132,7 @@ def test_bi_encoder_is_no_reranker() -> None:
 
 def test_numbers_that_are_not_finite_are_an_error(bi_encoder: Path) -> None:
     encoder = load_encoder(str(bi_encoder), device="cpu")
-    network: SentenceTransformer = encoder._network  # type: ignore[attr-defined] # break what was sound when loaded
+    network: SentenceTransformer = encoder._network  # break what was sound when loaded
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(ModelOutputError, match="not finite"):

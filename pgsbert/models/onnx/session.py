@@ -1,0 +1,138 @@
+"""Encode and score with ONNX Runtime: batches of nearly equal length, no torch, no transformers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pgsbert.batching import plan_batches
+from pgsbert.errors import ModelLoadError
+from pgsbert.models.engine import finite
+from pgsbert.models.onnx.artefact import GRAPH, TOKENIZER, Manifest, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import onnxruntime
+    from numpy.typing import NDArray
+    from tokenizers import Encoding, Tokenizer
+
+    from pgsbert.types import Model, Scores, Vectors
+
+TOKENS = 2048  # padded size of a batch: larger ones leave the processor's cache
+MOST = 64  # texts a batch
+
+
+class OnnxEncoder:
+    """A bi-encoder whose pooling and normalisation are in the graph; threads may share it."""
+
+    engine = "onnx"
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.model: Model = graph.manifest.model
+
+    def encode(self, texts: Sequence[str], /) -> Vectors:
+        """Return float32 (len(texts), dimensions), equal to SentenceTransformer.encode without a prompt.
+
+        Raises ModelOutputError if a number is not finite.
+        """
+        width = self.model.dimensions or 0
+        return finite(self._graph.run(list(texts), width), self.model.name)
+
+
+class OnnxReranker:
+    """A cross-encoder with one label, its activation in the graph; threads may share it."""
+
+    engine = "onnx"
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self.model: Model = graph.manifest.model
+
+    def score(self, query: str, documents: Sequence[str], /) -> Scores:
+        """Return float32 (len(documents),), equal to CrossEncoder.predict.
+
+        Raises ModelOutputError if a score is not finite.
+        """
+        return finite(self._graph.run([(query, document) for document in documents], 1)[:, 0], self.model.name)
+
+
+class Graph:
+    """One exported network with its tokenizer."""
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        self.manifest: Manifest = read(folder)
+        try:
+            self._tokenizer = _tokenizer(str(folder / TOKENIZER), self.manifest.truncate_at)
+            self._session = _session(str(folder / GRAPH), threads)
+        except ImportError as error:
+            raise ModelLoadError(f'{folder} needs ONNX Runtime ({error}): pip install "pgsbert[onnx]".') from error
+        except Exception as error:  # ONNX Runtime names no set of errors
+            raise ModelLoadError(f"{folder / GRAPH} cannot be loaded: {error}. Export the model again.") from error
+        self._inputs = [wanted.name for wanted in self._session.get_inputs()]
+
+    def run(self, inputs: list[str] | list[tuple[str, str]], width: int) -> NDArray[np.float32]:
+        """Return float32 (len(inputs), width), one row a text or pair, in their order."""
+        found = np.empty((len(inputs), width), dtype=np.float32)
+        encodings = self._tokenizer.encode_batch_fast(inputs)
+        lengths = [len(encoding.ids) for encoding in encodings]
+        for batch in plan_batches(lengths, budget=TOKENS, most=MOST):
+            found[batch] = self._run_halving([encodings[i] for i in batch])
+        return found
+
+    def _run_halving(self, encodings: list[Encoding]) -> NDArray[np.float32]:
+        """Run one batch; where memory does not suffice, its halves."""
+        feed = self._feed(encodings)
+        try:
+            [rows] = self._session.run(None, feed)
+        except Exception as error:  # ONNX Runtime raises RuntimeException for a failed allocation
+            if len(encodings) == 1 or not _is_memory(error):
+                raise
+            middle = len(encodings) // 2
+            return np.concatenate([self._run_halving(encodings[:middle]), self._run_halving(encodings[middle:])])
+        return np.asarray(rows, dtype=np.float32)
+
+    def _feed(self, encodings: list[Encoding]) -> dict[str, NDArray[np.int64]]:
+        longest = max(len(encoding.ids) for encoding in encodings)
+        shape = (len(encodings), longest)
+        columns = {
+            "input_ids": np.full(shape, self.manifest.pad_id, dtype=np.int64),
+            "attention_mask": np.zeros(shape, dtype=np.int64),
+            "token_type_ids": np.full(shape, self.manifest.pad_type_id, dtype=np.int64),
+        }
+        for row, encoding in enumerate(encodings):
+            length = len(encoding.ids)
+            where = slice(longest - length, None) if self.manifest.pad_left else slice(length)
+            columns["input_ids"][row, where] = encoding.ids
+            columns["attention_mask"][row, where] = 1
+            columns["token_type_ids"][row, where] = encoding.type_ids
+        return {name: columns[name] for name in self._inputs}
+
+
+def _tokenizer(path: str, truncate_at: int | None) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(path)
+    if truncate_at is not None:
+        tokenizer.enable_truncation(truncate_at, strategy="longest_first")
+    return tokenizer
+
+
+def _session(graph: str, threads: int | None) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # a thread that spins between two batches takes the core from tokenizer and database
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _is_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "alloc" in text or "memory" in text
