@@ -91,25 +91,6 @@ end;
 $$;
 comment on function pgsbert.discard_failures(text) is 'Forgets the failed rows of a vectorizer, which stay without a vector; returns how many';
 
-create or replace function pgsbert.sweep(name text) returns void
-language plpgsql security definer
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    v pgsbert.vectorizer := pgsbert.vectorizer_named(name);
-begin
-    perform pgsbert.check_owner(v.source);
-    -- waits for the range of a worker, whose new last key is visible after that
-    update pgsbert.vectorizer as w set swept_at = null where w.id = v.id returning w.* into v;
-    if v.filled_at is not null then
-        -- one under way begins again; while every row is being embedded there is nothing to look for
-        execute format('delete from pgsbert.fill_%s', v.id);
-    end if;
-    perform pgsbert.announce();
-end;
-$$;
-comment on function pgsbert.sweep(text) is 'Looks now for rows that no trigger saw: text without a vector, and vectors without text or row';
-
 create or replace function pgsbert.functions_of(level text) returns setof regprocedure
 language sql stable
 set search_path = pg_catalog, pg_temp
