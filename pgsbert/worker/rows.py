@@ -14,6 +14,7 @@ from pgsbert.wakeups import Gate, wait_for
 from pgsbert.worker.compatibility import check_fit
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS
 from pgsbert.worker.turns import ALONE, IN_COMPANY, Turns
+from pgsbert.worker.walks import Walks
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -187,7 +188,7 @@ class Rows:
         if self._catalog_changed.is_set() or age > (UPKEEP_EVERY if filling else CATALOG_AGE):
             if self._catalog_changed.is_set():
                 for turns in self._turns.values():
-                    turns.look_for_sweep()
+                    turns.walks.look_for_sweep()
             self._catalog_changed.clear()
             await self._read_catalog()
 
@@ -208,7 +209,7 @@ class Rows:
                 encoder=self._encoder,
                 inference=self._inference,
                 stop=self._stop,
-                sweep_every=self._sweep_every,
+                walks=Walks(sweep_every=self._sweep_every),
             )
         if known.queue.vectorizer != vectorizer:
             known.queue = queue

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,18 +25,16 @@ if TYPE_CHECKING:
     from pgsbert.types import Encoder, Vectors
     from pgsbert.work import Encode, Outcome
     from pgsbert.worker.inference import Inference
+    from pgsbert.worker.walks import Walks
 
 FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
 SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
-LOOK_AGAIN_AFTER = 1.0  # seconds until a row that somebody edits is looked at again by the first fill
-SWEEP_LOOK_EVERY = 5.0  # seconds between looks whether a sweep is due
 BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
 VERY_LONG = 250_000  # characters; the tokenizer reads all of them, and takes 150 times their size of memory meanwhile
 
-SWEEP = Pace(size=256, least=1, most=8192, target=timedelta(milliseconds=20))
 ALONE, IN_COMPANY = timedelta(seconds=2), timedelta(seconds=0.25)  # what a turn takes at most, about
 CLAIM = Pace(size=64, least=16, most=1024, target=ALONE)
 
@@ -63,9 +61,10 @@ class Turns:
         encoder: Callable[[str], Awaitable[Encoder]],
         inference: Inference,
         stop: asyncio.Event,
-        sweep_every: timedelta,
+        walks: Walks,
     ) -> None:
         self.queue = queue
+        self.walks = walks
         self.settler = Settler()
         self.may_hold_leases_of_the_dead = True
         self.worked_at = -1e9  # when there was something to do at last
@@ -73,11 +72,7 @@ class Turns:
         self._inference = inference
         self._stop = stop
         self._pace = CLAIM
-        self._fill_limit = 2 * CLAIM.most
-        self._sweep_every = sweep_every
-        self._sweep_pace = SWEEP
-        self._swept = 0  # rows that the sweep under way has queued
-        self._fill_after = self._sweep_after = self._forgotten = -1e9
+        self._forgotten = -1e9
         self._rest: Rest | None = None
         self._moved = False
 
@@ -85,10 +80,6 @@ class Turns:
     def is_resting(self) -> bool:
         """Whether the vectorizer is left alone for now."""
         return self._rest is not None and self._rest.until > time.monotonic()
-
-    def look_for_sweep(self) -> None:
-        """Look at the next turn whether a sweep was asked for."""
-        self._sweep_after = -1e9
 
     @property
     def stuck(self) -> PgsbertError | None:
@@ -115,8 +106,9 @@ class Turns:
             if due is not None:
                 # upkeep tries it
                 dues.append(max(due, upkeep_in))
-        if not self.queue.vectorizer.filled and self._fill_after > now:
-            dues.append(self._fill_after - now)
+        fill_in = self.walks.fill_in
+        if not self.queue.vectorizer.filled and fill_in > 0:
+            dues.append(fill_in)
         return min(dues, default=None)
 
     async def _unless_resting(self, work: Callable[[], Awaitable[bool]]) -> bool:
@@ -172,51 +164,13 @@ class Turns:
             await self.queue.wake_others()
         filled = 0
         if claimed < self._pace.size and not self.queue.vectorizer.filled:
-            filled = await self._fill(most=2 * self._pace.size)
+            filled = await self.walks.fill(self.queue, most=2 * self._pace.size)
         if changes:
             await self._embed_and_settle(changes, encoder)
             self._pace = self._pace.after(rows=len(changes), took=timedelta(seconds=time.monotonic() - started))
         # a range between two looks at the queue, and none while there is anything in it
-        swept = 0 if claimed or not self.queue.vectorizer.filled else await self._sweep()
+        swept = 0 if claimed or not self.queue.vectorizer.filled else await self.walks.sweep(self.queue)
         return bool(claimed or filled or swept)
-
-    async def _fill(self, *, most: int) -> int:
-        if self._fill_after > time.monotonic():
-            return 0
-        limit = min(self._fill_limit, most)
-        try:
-            passed = await self.queue.fill(limit)
-        except HELD_BY_OTHERS:
-            # somebody edits a row of this range in an open transaction: come up to that row, then look now and then
-            self._fill_limit = max(limit // 2, 1)
-            self._fill_after = time.monotonic() + (LOOK_AGAIN_AFTER if limit == 1 else 0)
-            return int(limit > 1)
-        self._fill_limit = limit * 2
-        if passed is not None and passed < limit:
-            log("filled", vectorizer=self.queue.vectorizer.name)
-        return passed or 0
-
-    async def _sweep(self) -> int:
-        started = time.monotonic()
-        if self._sweep_after > started:
-            return 0
-        limit = self._sweep_pace.size
-        try:
-            swept = await self.queue.sweep(limit, every=self._sweep_every)
-        except HELD_BY_OTHERS:
-            # somebody edits a row of this range in an open transaction: take fewer at a time, a little later
-            self._sweep_pace = replace(self._sweep_pace, size=max(limit // 2, 1))
-            self._sweep_after = started + LOOK_AGAIN_AFTER
-            return 0
-        if swept is None:
-            self._sweep_after = started + min(SWEEP_LOOK_EVERY, self._sweep_every.total_seconds())
-            return 0
-        self._sweep_pace = self._sweep_pace.after(rows=swept.passed, took=timedelta(seconds=time.monotonic() - started))
-        self._swept += swept.queued
-        if swept.passed < limit:
-            log("swept", vectorizer=self.queue.vectorizer.name, queued=self._swept)
-            self._swept = 0
-        return swept.passed
 
     async def _try_again(self) -> bool:
         await self._clean()
