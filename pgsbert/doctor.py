@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import psycopg
-
 import pgsbert
 from pgsbert.database import plain_statement
-from pgsbert.schema import head, installed_version
+from pgsbert.errors import SchemaError
+from pgsbert.schema import check_gateway, head, installed_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psycopg
 
 # statements of sql/doctor.sql, in the order of their report
 BEFORE_INSTALL = ("check_server", "check_extensions", "check_roles")
@@ -83,15 +84,9 @@ def _pooler(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
 
 def _gateway(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
     try:
-        connection.execute("select pgsbert.connect_gateway()")
-    except psycopg.Error as error:
-        reason = error.diag.message_detail or error.diag.message_primary or error
-        yield Finding(
-            "problem",
-            "gateway",
-            f"its connection fails, so embed() does: {reason}",
-            "let role pgsbert_gateway in: a line for it in pg_hba.conf (see docs/operations.md, Install)",
-        )
+        check_gateway(connection)
+    except SchemaError as error:
+        yield Finding("problem", "gateway", str(error), "see docs/operations.md, Install")
 
 
 def _versions(connection: psycopg.Connection[Any]) -> Iterator[Finding]:

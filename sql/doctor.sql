@@ -44,7 +44,7 @@ where r.rolname = 'pgsbert_gateway'
   );
 
 -- name: check_gateway_settings
--- Whoever may run SQL on the shared connection may set these: they stop every gateway of the cluster, and leak nothing.
+-- Whoever may run SQL on the shared connection may set these. The connection overrides them; still somebody did it.
 select 'warning' as level, 'role pgsbert_gateway', format('%s is set%s', setting, coalesce(' in database ' || d.datname, '')),
     case when d.datname is null then 'ALTER ROLE pgsbert_gateway RESET ALL;'
          else format('ALTER ROLE pgsbert_gateway IN DATABASE %I RESET ALL; then run pgsbert upgrade', d.datname) end

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 import pgsbert
@@ -25,6 +25,7 @@ class Metrics:
     """The metrics of one worker process. docs/operations.md names each; a test compares."""
 
     def __init__(self, unready: Unready) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each counter that nobody asks for
         self.registry = registry = CollectorRegistry()
         self._settled = Counter(
             "pgsbert_rows_settled", "Rows whose vector was stored", ["vectorizer"], registry=registry
@@ -67,6 +68,10 @@ class Metrics:
         self._lost = Counter(
             "pgsbert_connections_lost", "Connections to PostgreSQL that were lost", ["connection"], registry=registry
         )
+        self._hung = Counter(
+            "pgsbert_model_calls_hung", "Calls of a model that did not return within their limit", registry=registry
+        )
+        self._swept = Counter("pgsbert_rows_swept", "Rows queued by a sweep", ["vectorizer"], registry=registry)
         self._pending = Gauge(
             "pgsbert_rows_pending", "Rows that wait to be embedded", ["vectorizer"], registry=registry
         )
@@ -98,6 +103,10 @@ class Metrics:
                 self._questions_failed.labels(fields["kind"], fields["model"], fields["error_class"]).inc()
             case "connection_lost" | "listener_lost":
                 self._lost.labels("worker" if event == "connection_lost" else "listener").inc()
+            case "model_call_hangs":
+                self._hung.inc()
+            case "swept":
+                self._swept.labels(fields["vectorizer"]).inc(fields["queued"])
             case "queue_counted":
                 self._count(fields["counts"])
 

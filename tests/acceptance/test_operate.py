@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -147,6 +148,7 @@ def test_doctor_is_a_table_or_json_with_an_exit_code(notes: Database) -> None:
 def test_status_goes_on_until_interrupted(notes: Database) -> None:
     with subprocess.Popen(
         [PROGRAM, "status", "--watch", "0.1", "--dsn", notes.dsn],
+        env={**os.environ, "COLUMNS": "200"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -25,6 +25,7 @@ def healthy(database: Database, articles: psycopg.Connection[Any]) -> Iterator[p
     """Give an installation with a live worker and a synced vectorizer, of which the doctor says nothing."""
     with run_worker(database.dsn, encoder=FakeEncoder(8)):
         articles.execute("insert into articles (title) values ('one'), ('two')")
+        articles.execute("call pgsbert.wait_until_synced('articles')")
         wait_until(lambda: examine(articles) == [])
         yield articles
 
@@ -166,6 +167,15 @@ def test_damage_to_the_gateways_role_is_found_and_its_advice_mends_it(healthy: p
     finally:
         for repair in ("reset all", "nocreatedb", "valid until 'infinity'"):
             healthy.execute(f"alter role pgsbert_gateway {repair}")
+
+
+def test_a_gateway_that_cannot_log_in_is_found_with_the_reason(articles: psycopg.Connection[Any]) -> None:
+    articles.execute("alter role pgsbert_gateway nologin")
+    try:
+        assert "is not permitted to log in" in about(articles, "gateway").found
+        assert "LOGIN" in about(articles, "role pgsbert_gateway").advice
+    finally:
+        articles.execute("alter role pgsbert_gateway login")
 
 
 def test_a_long_transaction_is_found(healthy: psycopg.Connection[Any], database: Database) -> None:
