@@ -10,8 +10,9 @@ help:  ## this list
 demo: $(READY)  ## embed the standard library's docstrings on an embedded PostgreSQL and search them
 	$(BIN)/pgsbert demo
 
+# files side by side: each process has a server of its own
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 180
 chaos: $(READY)  ## random work under random faults: SECONDS=180 SEED=1; exit code 1 if anything was lost, stale or failed
