@@ -82,15 +82,6 @@ as $$
 declare
     columns smallint[] := array(select number from pgsbert.live_columns(v));
     unmoved text := case
-        -- With the installer's rights no code of the table's owner may run: neither a cast of a type that a column was
-        -- given since, nor on another table of theirs.
-        -- A dropped column has type 0.
-        when v.side is null then format(
-            'tg_relid = %s::oid and array(select atttypid from pg_attribute where attrelid = tg_relid and attnum between 1 and %s order by attnum) = %L::oid[]',
-            v.source::oid, columns[cardinality(columns)],
-            array(select a.atttypid from pg_attribute as a
-                  where a.attrelid = v.source and a.attnum between 1 and columns[cardinality(columns)] order by a.attnum)
-        )
         -- null for a dropped column, whatever the caller may read
         when cardinality(columns) <= 16 then (
             select string_agg(format('has_column_privilege(tg_relid, %s::smallint, ''select'') is not null', number), ' and ')
@@ -104,7 +95,13 @@ declare
     end || format(
         -- null for a dropped index: the key is gone, or has another type, for which its index was made anew
         ' and pg_relation_filenode(%s::oid) is not null', pgsbert.key_index(v.source)::oid
-    );
+    ) || case when v.side is null then format(
+        -- With the installer's rights no code of the table's owner may run: not on another table of theirs, nor a cast of
+        -- a type that a column was given since, which has the table written anew. So has TRUNCATE, whose trigger makes the
+        -- functions fit again, and VACUUM FULL, after which a worker's next look does. (A query for the types would cost
+        -- every statement more than all the rest.)
+        ' and tg_relid = %1$s::oid and pg_relation_filenode(tg_relid) = %2$s::oid', v.source::oid, pg_relation_filenode(v.source)
+    ) else '' end;
 begin
     if v.row_triggers then
         return pgsbert.row_unmoved_sql(v);
@@ -308,9 +305,12 @@ begin
             execute statement;
         end if;
     end if;
+    %4$s
     return null;
 end;
-$body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enqueue_sql(v, 'truncate')));
+$body$, v.id, case when v.side is null then 'true' else unmoved end, pgsbert.enqueue_sql(v, 'truncate'),
+        -- the table is written anew, so the functions know it no more
+        case when v.side is null then format('perform pgsbert.refit(%s);', v.id) else '' end));
     -- The vector column is set by the name it has now: reached only when WHEN found something to clear.
     perform pgsbert.make_trigger_function(v, format('clear_%s', v.id), '', pgsbert.clear_body(v));
     perform pgsbert.grant_to_owner(v);
@@ -354,6 +354,19 @@ exception when others then
 end;
 $$;
 comment on function pgsbert.mend_triggers(pgsbert.vectorizer, boolean) is 'Makes the trigger functions of a vectorizer anew if its tables changed since: columns, key, place or owner';
+
+create or replace function pgsbert.refit(vectorizer_id integer) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer;
+begin
+    select * into v from pgsbert.vectorizer as w where w.id = vectorizer_id;
+    perform pgsbert.mend_triggers(v, broken => v.id is null or pgsbert.broken_by(v) is not null);
+end;
+$$;
+comment on function pgsbert.refit(integer) is 'Part of TRUNCATE: makes the trigger functions know the table as it is written now';
 
 create or replace function pgsbert.vectorizer_numbered(vectorizer_id integer) returns pgsbert.vectorizer
 language sql stable security definer

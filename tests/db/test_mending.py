@@ -110,6 +110,21 @@ def test_writers_are_as_quick_as_before_also_when(item: PgConnection, ddl: str) 
     assert pending(item) == []
 
 
+def test_a_truncate_leaves_functions_that_fit(item: PgConnection) -> None:
+    item.execute("truncate item")
+    assert fit(item) is True
+    with without_the_slow_path(item):
+        item.execute("insert into item (id, title) values (9, 'nine')")
+
+
+def test_a_table_written_anew_is_followed_and_fits_after_a_look(item: PgConnection) -> None:
+    item.execute("vacuum full item")
+    item.execute("update item set title = 'two again' where id = 2")
+    assert pending(item) == [2]
+    item.execute(LOOK)
+    assert fit(item) is True
+
+
 def test_a_look_makes_nothing_anew_while_the_functions_fit(item: PgConnection) -> None:
     made = "select oid, xmin from pg_proc where proname like 'enqueue%' order by oid"
     before = rows(item, made)
