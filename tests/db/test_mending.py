@@ -118,9 +118,10 @@ def test_a_truncate_leaves_functions_that_fit(item: PgConnection) -> None:
 
 
 def test_a_table_written_anew_is_followed_and_fits_after_a_look(item: PgConnection) -> None:
+    assert 2 not in pending(item)
     item.execute("vacuum full item")
     item.execute("update item set title = 'two again' where id = 2")
-    assert pending(item) == [2]
+    assert 2 in pending(item)
     item.execute(LOOK)
     assert fit(item) is True
 
