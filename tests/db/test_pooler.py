@@ -153,6 +153,7 @@ async def test_a_pooled_statement_brings_its_settings_and_leaves_none(
         brought = ("read committed", "100ms", "off")
         for _ in range(10):  # as often as would make psycopg prepare it
             assert await (await pooled.execute(query)).fetchone() == brought
+        assert await (await pooled.execute("select name from pg_prepared_statements")).fetchall() == []
         async with pooled.transaction():
             assert await (await pooled.execute(query)).fetchone() == brought
         with psycopg.connect(database.dsn) as holder:
@@ -163,7 +164,6 @@ async def test_a_pooled_statement_brings_its_settings_and_leaves_none(
         await pooled.execute("insert into articles (title) values ('stays')")
     with psycopg.connect(pooler) as application:
         assert rows(application, "select current_setting('lock_timeout')") == ["0"]
-        assert rows(application, "select name from pg_prepared_statements") == []
         assert rows(application, "select title from articles") == ["stays"]
 
 
