@@ -148,8 +148,10 @@ async def test_a_worker_that_is_given_a_pooler_says_what_it_needs(database: Data
 async def test_a_pooled_statement_brings_its_settings_and_leaves_none(
     articles: PgConnection, database: Database, pooler: str
 ) -> None:
+    articles.execute(f"alter database {database.name} set default_transaction_isolation = 'serializable'")
+    dsn = for_workers(pooler)
     query = "select current_setting('transaction_isolation'), current_setting('lock_timeout'), current_setting('jit')"
-    async with await connect_pooled(pooler, application_name="test", settings=ROWS_SETTINGS) as pooled:
+    async with await connect_pooled(dsn, application_name="test", settings=ROWS_SETTINGS) as pooled:
         brought = ("read committed", "100ms", "off")
         for _ in range(10):  # as often as would make psycopg prepare it
             assert await (await pooled.execute(query)).fetchone() == brought
@@ -162,7 +164,7 @@ async def test_a_pooled_statement_brings_its_settings_and_leaves_none(
                 await pooled.execute("select from articles")
         # after an error it goes on, and every statement is its own transaction
         await pooled.execute("insert into articles (title) values ('stays')")
-    with psycopg.connect(pooler) as application:
+    with psycopg.connect(dsn) as application:
         assert rows(application, "select current_setting('lock_timeout')") == ["0"]
         assert rows(application, "select title from articles") == ["stays"]
 
