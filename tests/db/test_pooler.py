@@ -269,6 +269,25 @@ def test_with_a_way_to_listen_rows_come_at_once_and_locks_are_on_the_server_itse
         wait_until(lambda: rows(articles, "select listening, poll_only from pgsbert.workers") == [(True, False)])
 
 
+def test_a_pool_that_waiting_sessions_fill_keeps_a_worker_from_answering_until_they_end(
+    database: Database, pooler: str
+) -> None:
+    asked = "select pgsbert.embed('a question', 'fake-8')"
+    with (
+        run_worker(pooler, encoder=FakeEncoder(8), poll=timedelta(seconds=0.05), poll_only=True),
+        psycopg.connect(pooler, prepare_threshold=None) as one,
+        psycopg.connect(pooler, prepare_threshold=None) as other,
+    ):
+        other.execute("select 1")  # within a transaction, as all below
+        one.execute("set local pgsbert.timeout = '1s'")
+        with pytest.raises(psycopg.Error) as raised:
+            one.execute(asked)
+        assert raised.value.sqlstate == "PB002"
+        one.rollback()
+        other.rollback()
+        assert len(rows(one, asked)) == 1
+
+
 async def test_two_ways_that_lead_to_different_databases_are_refused(
     database: Database, shared_database: Database, pooler: str
 ) -> None:
