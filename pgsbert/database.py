@@ -44,10 +44,16 @@ def plain_statement(name: str, /) -> LiteralString:
     return _statements()[name]
 
 
-async def connect_async(dsn: str, *, application_name: str, **parameters: Any) -> psycopg.AsyncConnection[Any]:
+async def connect_async(
+    dsn: str,
+    *,
+    application_name: str,
+    factory: type[psycopg.AsyncConnection[Any]] = psycopg.AsyncConnection,
+    **parameters: Any,
+) -> psycopg.AsyncConnection[Any]:
     """Open an autocommit connection of the worker."""
     settings = {**KEEPALIVE, "connect_timeout": 10, "application_name": application_name, **parameters}
-    return await psycopg.AsyncConnection.connect(dsn, autocommit=True, **settings)
+    return await factory.connect(dsn, autocommit=True, **settings)
 
 
 def connect(dsn: str, *, application_name: str = "pgsbert", **parameters: Any) -> psycopg.Connection[Any]:

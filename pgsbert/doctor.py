@@ -78,7 +78,7 @@ def _pooler(connection: psycopg.Connection[Any]) -> Iterator[Finding]:
             "warning",
             "connection",
             "a pooler is between here and PostgreSQL",
-            "applications may use it; give the worker, and this command, a direct connection",
+            "applications may use it; give this command a direct connection, and the worker one or --poll-only",
         )
 
 

@@ -63,9 +63,9 @@ select 'problem' as level, 'workers', 'no worker is alive: rows wait, and embed(
 where not exists (select from pgsbert.workers where alive)
 union all
 select 'problem', format('worker %s on %s', w.id, w.host), 'its listener has no connection: rows wait for its poll',
-    'give it a direct connection; a transaction pooler cannot LISTEN'
+    'give it a direct connection, --listen-dsn; a transaction pooler cannot LISTEN'
 from pgsbert.workers as w
-where w.alive and not w.listening and w.started_at < clock_timestamp() - interval '15 seconds';
+where w.alive and not w.listening and not w.poll_only and w.started_at < clock_timestamp() - interval '15 seconds';
 
 -- name: check_models
 select 'problem' as level, 'model ' || m.name, format('worker %s: %s', s.key, s.value), 'put its files where that worker looks, or register it anew'
@@ -167,7 +167,7 @@ select
     w.id,
     w.host,
     case
-        when not w.listening then 'its listener has no connection'
+        when not w.listening and not w.poll_only then 'its listener has no connection'
         else (
             select format('model %s: %s', v.model, coalesce(w.models ->> v.model, 'not loaded yet'))
             from pgsbert.status as v

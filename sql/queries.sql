@@ -489,9 +489,21 @@ select pgsbert.needs_worker(), pgsbert.schema_version();
 -- name: backend_pid
 select pg_backend_pid();
 
+-- name: set_for_transaction
+select set_config(s.name, s.value, true) from unnest(%(names)s::text[], %(values)s::text[]) as s (name, value);
+
 -- name: register_worker
 insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(version)s)
 returning id, pg_advisory_lock(1885827939, id);
+
+-- name: register_poll_only_worker
+-- Behind a transaction pooler no lock lasts: only its heartbeat tells that it lives.
+insert into pgsbert.worker (host, pid, version, poll_only) values (%(host)s, %(pid)s, %(version)s, true)
+returning id;
+
+-- name: leads_elsewhere
+-- Whether this connection is to another database or server than the one where the worker holds its lock.
+select pg_try_advisory_xact_lock(1885827939, %(worker)s);
 
 -- name: heartbeat
 update pgsbert.worker
@@ -509,10 +521,13 @@ delete from pgsbert.worker where id = %(worker)s;
 
 -- name: dead_workers
 -- A worker holds the lock of its number as long as its connection lives; one that was stopped, or whose machine sleeps,
--- keeps it and beats no more. If it comes back, it notices and begins anew.
+-- keeps it and beats no more. If it comes back, it notices and begins anew. One that only polls holds no lock.
 delete from pgsbert.worker as w
 where w.id <> %(worker)s
-  and (w.seen_at < clock_timestamp() - interval '1 minute' or pg_try_advisory_xact_lock(1885827939, w.id))
+  and (
+      w.seen_at < clock_timestamp() - interval '1 minute'
+      or not w.poll_only and pg_try_advisory_xact_lock(1885827939, w.id)
+  )
 returning w.id;
 
 -- name: become_awake
@@ -623,6 +638,14 @@ select pg_try_advisory_lock(1885827940, %(id)s::int);
 
 -- name: index_failed
 update pgsbert.vectorizer set index_error = %(error)s where id = %(id)s;
+
+-- name: leave_index
+-- A worker that only polls builds none; once everything is embedded, and no other worker is there to do it, say so.
+update pgsbert.vectorizer as v
+set index_error = %(error)s
+where v.id = %(id)s and v.index_error is null and v.filled_at is not null
+  and not exists (select from {pending} as p where p.queued_at <= v.filled_at)
+  and not exists (select from pgsbert.worker as w where not w.poll_only);
 
 -- name: add_model
 insert into pgsbert.model as m (

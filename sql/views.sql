@@ -56,7 +56,8 @@ select
     w.id, w.host, w.pid, w.version, w.started_at, w.seen_at,
     w.seen_at > clock_timestamp() - interval '15 seconds' as alive,
     w.models,
-    w.listening
+    w.listening,
+    w.poll_only
 from pgsbert.worker as w
 order by w.id;
 comment on view pgsbert.workers is 'Workers with their heartbeat and what they say of each model';

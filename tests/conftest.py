@@ -15,7 +15,7 @@ from psycopg import sql
 from pgsbert import embedded, schema
 from pgsbert.database import connect_async, register_vector_async
 from pgsbert.queue import Queue, read_vectorizers
-from pgsbert.worker import ROWS_OPTIONS
+from pgsbert.worker.connections import ROWS_OPTIONS
 from tests.support import Database, run_worker
 
 if TYPE_CHECKING:

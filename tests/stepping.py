@@ -13,7 +13,7 @@ from pgsbert.database import connect_async, register_vector_async, statement
 from pgsbert.queue import Queue, read_vectorizers
 from pgsbert.testing import FakeEncoder
 from pgsbert.work import Change, Embedded, Failed, embed
-from pgsbert.worker import ROWS_OPTIONS
+from pgsbert.worker.connections import ROWS_OPTIONS
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS
 from tests.support import rows, wait_until
 

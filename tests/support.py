@@ -81,6 +81,7 @@ def run_worker(
     encoder: FakeEncoder | None = None,
     poll: timedelta = timedelta(seconds=5),
     sweep_every: timedelta = timedelta(minutes=10),
+    poll_only: bool = False,
 ) -> Iterator[RunningWorker]:
     """Run a worker until the block ends; the first call to ``embed`` may come before it is up."""
     loop = asyncio.new_event_loop()
@@ -88,7 +89,8 @@ def run_worker(
     ready = threading.Event()
 
     async def work() -> None:
-        running.worker = Worker(Options(dsn=dsn, poll=poll, sweep_every=sweep_every), running.load)
+        options = Options(dsn=dsn, poll_only=poll_only, poll=poll, sweep_every=sweep_every)
+        running.worker = Worker(options, running.load)
         ready.set()
         await running.worker.run()
 
@@ -96,7 +98,7 @@ def run_worker(
     thread.start()
     ready.wait(10)
     try:
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
             wait_until(lambda: rows(connection, "select id from pgsbert.worker"))
         yield running
     finally:
@@ -116,7 +118,7 @@ def worker_process(dsn: str, *options: str) -> Iterator[subprocess.Popen[str]]:
         reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)
         reader.start()
         try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
+            with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
                 wait_until(lambda: process.poll() is not None or rows(connection, "select id from pgsbert.worker"))
             assert process.poll() is None, "".join(log)
             yield process

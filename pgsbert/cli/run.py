@@ -26,8 +26,25 @@ if TYPE_CHECKING:
 
 def worker(
     dsn: Dsn = None,
+    listen_dsn: Annotated[
+        Optional[str],
+        typer.Option(
+            "--listen-dsn", help="The server itself, where --dsn leads to a transaction pooler.", show_default=False
+        ),
+    ] = None,
+    poll_only: Annotated[
+        bool, typer.Option("--poll-only", help="Neither LISTEN nor hold locks: nothing but a pooler leads there.")
+    ] = False,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
-    poll: Annotated[float, typer.Option("--poll", min=0.05, help="Seconds between looks without a notification.")] = 5,
+    poll: Annotated[
+        Optional[float],
+        typer.Option(
+            "--poll",
+            min=0.05,
+            help="Seconds between looks without a notification; 5, with --poll-only 1.",
+            show_default=False,
+        ),
+    ] = None,
     model_timeout: Annotated[
         float, typer.Option("--model-timeout", min=0.05, help="Seconds that one call of a model may last.")
     ] = 120,
@@ -51,13 +68,17 @@ def worker(
     from pgsbert.models.load import Runtime, load
     from pgsbert.worker import Options, Worker
 
+    if poll_only and listen_dsn is not None:
+        raise UsageError("--poll-only does not listen: leave it out, or --listen-dsn.")
     runtime = Runtime(engine=engine, device=device, threads=threads, allow_fake=allow_fake)
 
     _log_to_stderr()
     options = Options(
         dsn=database_dsn(dsn),
+        listen_dsn=listen_dsn,
+        poll_only=poll_only,
         drain=drain,
-        poll=timedelta(seconds=poll),
+        poll=timedelta(seconds=poll if poll is not None else 1 if poll_only else 5),
         counts_queues=metrics_port is not None,
         model_timeout=timedelta(seconds=model_timeout),
         sweep_every=timedelta(seconds=sweep_every),

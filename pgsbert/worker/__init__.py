@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import random
-import socket
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -17,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-import pgsbert
 from pgsbert.backoff import delay
-from pgsbert.database import connect_async, register_vector_async, statement
+from pgsbert.database import statement
 from pgsbert.errors import ModelHangsError
 from pgsbert.events import log
 from pgsbert.requests import Requests
-from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Listener
-from pgsbert.worker.compatibility import check_direct, check_schema, refuse_pooler
-from pgsbert.worker.indexes import build_index
+from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Gate, Listener
+from pgsbert.worker.connections import Route
+from pgsbert.worker.indexes import build_index, leave_index
 from pgsbert.worker.inference import LIMIT, MOST_HUNG, Inference
 from pgsbert.worker.models import Models
 from pgsbert.worker.questions import Questions
@@ -34,7 +31,9 @@ from pgsbert.worker.rows import Rows
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from pgsbert.queue import Vectorizer
     from pgsbert.types import VectorizerId
+    from pgsbert.worker.connections import Connections
     from pgsbert.worker.models import Load
 
 HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
@@ -42,20 +41,14 @@ COUNT_EACH = 5  # heartbeats, for the metrics
 POLL_WITHOUT_NOTIFY = timedelta(seconds=1)
 STOP_WITHIN = 7.0  # seconds for the batch in the model to end after SIGTERM
 
-# Plans are kept by the server and must suit queues of any size: probe by index, always. A lock that a user holds is
-# not waited for; a worker that is stopped within a transaction (the walk has one) does not make users wait for long.
-ROWS_OPTIONS = (
-    "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c lock_timeout=100ms"
-    " -c default_transaction_isolation=read\\ committed -c jit=off -c idle_in_transaction_session_timeout=5s"
-)
-QUESTIONS_OPTIONS = "-c default_transaction_isolation=read\\ committed -c synchronous_commit=off -c jit=off"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How one worker runs."""
 
     dsn: str
+    listen_dsn: str | None = None  # the server itself, where dsn leads to a pooler
+    poll_only: bool = False
     drain: bool = False
     poll: timedelta = timedelta(seconds=5)
     counts_queues: bool = False  # for the metrics
@@ -64,10 +57,11 @@ class Options:
 
 
 class Worker:
-    """One worker process: three connections, one thread for the models."""
+    """One worker process: its connections, one thread for the models."""
 
     def __init__(self, options: Options, load: Load) -> None:
         self._options = options
+        self._route = Route(options.dsn, options.listen_dsn, options.poll_only)
         self._inference = Inference(limit=options.model_timeout, worn_out=self._wear_out)
         self._models = Models(load, self._inference)
         self._stop = asyncio.Event()
@@ -75,7 +69,7 @@ class Worker:
         self._asked = asyncio.Event()
         self._catalog_changed = asyncio.Event()
         self._rows: Rows | None = None  # while connected
-        self._listener: Listener | None = None
+        self._listener: Listener | None = None  # a worker that only polls has none
         self._is_worn_out = False
 
     @property
@@ -83,9 +77,9 @@ class Worker:
         """Why this worker does not serve at the moment, None if it does: connected, listening, its models loaded."""
         if self._stop.is_set():
             return "it is stopping"
-        if self._rows is None or self._listener is None:
+        if self._rows is None:
             return "no connection to PostgreSQL"
-        if not self._listener.is_listening:
+        if self._listener is not None and not self._listener.is_listening:
             return "the listener has no connection"
         states = self._models.states
         for name in sorted({vectorizer.model for vectorizer in self._rows.vectorizers}):
@@ -147,46 +141,38 @@ class Worker:
 
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
-            connect = self._options.dsn
-            rows_connection = await stack.enter_async_context(await _connect_rows(connect))
-            await check_direct(rows_connection)
-            await check_schema(rows_connection)
-            questions_connection = await stack.enter_async_context(
-                await connect_async(connect, application_name="pgsbert questions", options=QUESTIONS_OPTIONS)
-            )
-            await register_vector_async(rows_connection)
-            await register_vector_async(questions_connection)
-            worker = await _register(rows_connection)
+            connections = await self._route.open(stack)
+            worker = await connections.register()
             log("started", worker=worker)
-            questions = await self._questions(questions_connection, worker)
+            poll = await self._poll(connections.rows)
             rows = Rows(
-                rows_connection,
+                connections.rows,
                 worker=worker,
+                gate=None if connections.direct is None else Gate(connections.direct),
                 models=self._models,
                 inference=self._inference,
                 changed=self._changed,
                 catalog_changed=self._catalog_changed,
                 stop=self._stop,
-                poll=await self._poll(rows_connection),
+                poll=poll,
                 sweep_every=self._options.sweep_every,
             )
-            listener = Listener(
-                connect,
-                {
-                    "pgsbert": self._changed,
-                    "pgsbert_request": self._asked,
-                    "pgsbert_catalog": self._catalog_changed,
-                },
-            )
-            self._rows, self._listener = rows, listener
+            questions = await self._questions(connections.questions, worker, poll)
+            self._rows, self._listener = rows, self._new_listener()
             stack.callback(self._forget_connections)
             await self._run_together(
-                self._run_rows(rows, rows_connection, worker),
+                self._run_rows(rows, connections, worker),
                 questions.run(),
-                self._beat(questions_connection, rows, worker),
-                listener.run(),
-                self._build_indexes(rows),
+                self._beat(connections.questions, rows, worker),
+                self._build_indexes(rows, connections),
+                *([] if self._listener is None else [self._listener.run()]),
             )
+
+    def _new_listener(self) -> Listener | None:
+        if self._route.direct_dsn is None:
+            return None
+        events = {"pgsbert": self._changed, "pgsbert_request": self._asked, "pgsbert_catalog": self._catalog_changed}
+        return Listener(self._route.direct_dsn, events)
 
     def _forget_connections(self) -> None:
         self._rows = self._listener = None
@@ -199,7 +185,7 @@ class Worker:
             return min(self._options.poll, POLL_WITHOUT_NOTIFY)
         return self._options.poll
 
-    async def _questions(self, connection: psycopg.AsyncConnection[Any], worker: int) -> Questions:
+    async def _questions(self, connection: psycopg.AsyncConnection[Any], worker: int, poll: timedelta) -> Questions:
         cursor = await connection.execute("select pgsbert.vector_schema()")
         row = await cursor.fetchone()
         assert row is not None
@@ -210,6 +196,7 @@ class Worker:
             inference=self._inference,
             asked=self._asked,
             stop=self._stop,
+            poll=poll,
         )
 
     async def _run_together(self, rows: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
@@ -227,17 +214,17 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run_rows(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
+    async def _run_rows(self, rows: Rows, connections: Connections, worker: int) -> None:
         try:
             await rows.run(drain=self._options.drain)
             if self._options.drain and not self._stop.is_set():
                 for vectorizer in rows.vectorizers:
                     if vectorizer.index_wanted:
-                        await build_index(self._options.dsn, vectorizer)
+                        await self._build_index(vectorizer, connections)
         finally:
             # also when cancelled, with the model hanging: what is leased is anybody's at once
             with suppress(psycopg.Error):
-                await asyncio.shield(self._leave(rows, connection, worker))
+                await asyncio.shield(self._leave(rows, connections.rows, worker))
 
     async def _leave(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
         await rows.release()
@@ -267,12 +254,18 @@ class Worker:
                 log("queue_counted", level=logging.DEBUG, counts=await cursor.fetchall())
             await asyncio.sleep(HEARTBEAT_EVERY)
 
-    async def _build_indexes(self, rows: Rows) -> None:
+    async def _build_index(self, vectorizer: Vectorizer, connections: Connections) -> None:
+        if self._route.direct_dsn is None:
+            await leave_index(connections.questions, vectorizer)
+        else:
+            await build_index(self._route.direct_dsn, vectorizer)
+
+    async def _build_indexes(self, rows: Rows, connections: Connections) -> None:
         while True:
             for vectorizer in rows.vectorizers:
                 if vectorizer.filled and vectorizer.index_wanted:
                     try:
-                        await build_index(self._options.dsn, vectorizer)
+                        await self._build_index(vectorizer, connections)
                     except psycopg.OperationalError as error:
                         # no connection left, or a deadlock between two builds: the rows go on meanwhile
                         log("index_put_off", vectorizer=vectorizer.name, error=type(error).__name__)
@@ -289,21 +282,3 @@ CUT_OFF = (
     psycopg.errors.IdleInTransactionSessionTimeout,
     ConnectionLostError,
 )
-
-
-async def _connect_rows(dsn: str) -> psycopg.AsyncConnection[Any]:
-    try:
-        return await connect_async(dsn, application_name="pgsbert rows", options=ROWS_OPTIONS)
-    except psycopg.OperationalError as error:
-        refuse_pooler(error)
-        raise
-
-
-async def _register(connection: psycopg.AsyncConnection[Any]) -> int:
-    cursor = await connection.execute(
-        statement("register_worker"),
-        {"host": socket.gethostname(), "pid": os.getpid(), "version": pgsbert.__version__},
-    )
-    row = await cursor.fetchone()
-    assert row is not None
-    return int(row[0])

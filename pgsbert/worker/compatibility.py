@@ -53,7 +53,7 @@ def refuse_pooler(error: psycopg.OperationalError) -> None:
 
 _NOT_DIRECT = (
     "This is a connection pooler, and a worker needs a connection to the server itself, for LISTEN and session locks:"
-    " give --dsn the server's own address. Applications may use the pooler."
+    " give its address with --dsn, or beside the pooler's with --listen-dsn; where there is no way to it, --poll-only."
 )
 
 

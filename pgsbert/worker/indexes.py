@@ -43,7 +43,6 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
 
     Only one worker builds; an invalid index that a killed build left behind is dropped first.
     """
-    build = Names(vectorizer).statement("build_index_of_partitions" if vectorizer.is_partitioned else "build_index")
     async with await connect_async(dsn, application_name="pgsbert index") as connection:
         cursor = await connection.execute(statement("index_lock"), {"id": vectorizer.id})
         row = await cursor.fetchone()
@@ -56,7 +55,7 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
                 statement("index_failed"),
                 {
                     "id": vectorizer.id,
-                    "error": f"the table's owner must run: {build.as_string(connection).replace('%%', '%')}",
+                    "error": f"the table's owner must run: {_build(vectorizer, connection)}",
                 },
             )
             return
@@ -66,7 +65,7 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
                 await _build_by_partition(connection, vectorizer)
             else:
                 await _drop_invalid(connection, vectorizer)
-                await connection.execute(build, {})  # with parameters, as all statements of Names
+                await connection.execute(_composed(vectorizer), {})  # with parameters, as all statements of Names
         except psycopg.errors.UndefinedTable:
             return  # dropped meanwhile
         except psycopg.OperationalError:
@@ -76,6 +75,22 @@ async def build_index(dsn: str, vectorizer: Vectorizer) -> None:
             log("index_failed", vectorizer=vectorizer.name, error=error)
         else:
             log("index_built", vectorizer=vectorizer.name, seconds=time.monotonic() - started)
+
+
+async def leave_index(connection: psycopg.AsyncConnection[Any], vectorizer: Vectorizer) -> None:
+    """Say in pgsbert.status what the owner must run, where no worker can hold a lock while it builds."""
+    names = Names(vectorizer)
+    error = f"workers that only poll build no index, the table's owner must run: {_build(vectorizer, connection)}"
+    await connection.execute(names.statement("leave_index"), {"id": vectorizer.id, "error": error})
+
+
+def _build(vectorizer: Vectorizer, connection: psycopg.AsyncConnection[Any]) -> str:
+    """Return the statement for people to run."""
+    return _composed(vectorizer).as_string(connection).replace("%%", "%")
+
+
+def _composed(vectorizer: Vectorizer) -> sql.Composed:
+    return Names(vectorizer).statement("build_index_of_partitions" if vectorizer.is_partitioned else "build_index")
 
 
 async def _is_wanted_now(connection: psycopg.AsyncConnection[Any], vectorizer: Vectorizer) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pgsbert.types import Encoder, Reranker, Scores, Vectors
     from pgsbert.worker.models import Models
 
-POLL = 1.0  # seconds
+POLL = timedelta(seconds=1)
 REMEMBERED = 2048  # recent queries, of all models
 FORGET_EVERY = 30.0  # seconds
 
@@ -63,6 +64,7 @@ class Questions:
         inference: Inference,
         asked: asyncio.Event,
         stop: asyncio.Event,
+        poll: timedelta,
     ) -> None:
         self._connection = connection
         self._requests = requests
@@ -70,6 +72,7 @@ class Questions:
         self._inference = inference
         self._asked = asked
         self._stop = stop
+        self._poll = min(POLL, poll)
         self._recent = Recent()
 
     async def run(self) -> None:
@@ -82,7 +85,7 @@ class Questions:
             if time.monotonic() - forgotten > FORGET_EVERY:
                 await self._requests.forget()
                 forgotten = time.monotonic()
-            await wait_for(self._asked, POLL)
+            await wait_for(self._asked, self._poll.total_seconds())
 
     async def _answer(self, kind: str, model: str, requests: list[Request]) -> None:
         started = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgsbert.database import statement
 from pgsbert.events import log
 from pgsbert.queue import Queue, read_vectorizers
-from pgsbert.wakeups import Gate, wait_for
+from pgsbert.wakeups import wait_for
 from pgsbert.worker.compatibility import check_fit
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS
 from pgsbert.worker.turns import ALONE, IN_COMPANY, Turns
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pgsbert.queue import Vectorizer
     from pgsbert.types import Encoder, VectorizerId
+    from pgsbert.wakeups import Gate
     from pgsbert.worker.inference import Inference
     from pgsbert.worker.models import Models
 
@@ -33,13 +34,14 @@ DRAIN_POLL = 0.1  # seconds between looks whether all is done
 
 
 class Rows:
-    """The rows of all vectorizers, over one connection."""
+    """The rows of all vectorizers, over one connection; without a gate writers notify, and it looks by itself."""
 
     def __init__(
         self,
         connection: psycopg.AsyncConnection[Any],
         *,
         worker: int,
+        gate: Gate | None,
         models: Models,
         inference: Inference,
         changed: asyncio.Event,
@@ -57,7 +59,7 @@ class Rows:
         self._stop = stop
         self._poll = poll
         self._sweep_every = sweep_every
-        self._gate = Gate(connection)
+        self._gate = gate
         self._turns: dict[VectorizerId, Turns] = {}
         self._last_filling = 0
         self._catalog_read = self._upkeep_done = -1e9
@@ -78,10 +80,11 @@ class Rows:
         Raises PgsbertError when a drain can go no further: a model is missing, or fails on every text.
         """
         while not self._stop.is_set():
-            await self._gate.become_awake()
+            if self._gate is not None:
+                await self._gate.become_awake()
             while not self._stop.is_set() and await self._round():
                 pass
-            if self._gate.is_held and await self._found_while_draining():
+            if self._gate is not None and self._gate.is_held and await self._found_while_draining(self._gate):
                 continue
             if drain and await self._is_idle():
                 return
@@ -94,13 +97,13 @@ class Rows:
             with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
                 await turns.queue.release()
 
-    async def _found_while_draining(self) -> bool:
+    async def _found_while_draining(self, gate: Gate) -> bool:
         """Look again until every commit that did not notify is visible; True as soon as there was something to do."""
-        sleepy_since = await self._gate.become_sleepy()
+        sleepy_since = await gate.become_sleepy()
         pause = 0.001
         started = time.monotonic()
         while not self._stop.is_set():
-            oldest = await self._gate.oldest_running()
+            oldest = await gate.oldest_running()
             # the look comes after the snapshot that oldest was read from
             if await self._round():
                 return True

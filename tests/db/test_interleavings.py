@@ -140,9 +140,11 @@ async def test_no_worker_sleeps_before_it_has_seen_a_commit_that_told_nobody(
 
         monkeypatch.setattr(Gate, "become_sleepy", write_then_become_sleepy)
         monkeypatch.setattr(rows_module, "wait_for", commit_then_wait)
+        connection = (await open_queue())._connection
         worker = rows_module.Rows(
-            (await open_queue())._connection,
+            connection,
             worker=1,
+            gate=Gate(connection),
             models=Models(lambda model: FakeEncoder(8), inference),
             inference=inference,
             changed=asyncio.Event(),

@@ -12,7 +12,7 @@ from pgsbert.database import connect_async, register_vector_async
 from pgsbert.models.fake import FakeEncoder
 from pgsbert.queue import Queue, read_vectorizers
 from pgsbert.work import Embedded, embed
-from pgsbert.worker import ROWS_OPTIONS
+from pgsbert.worker.connections import ROWS_OPTIONS
 from tests.support import rows
 
 if TYPE_CHECKING:

@@ -297,7 +297,7 @@ async def test_row_security_that_came_after_the_claim_loses_no_row(
 ) -> None:
     from pgsbert.database import connect_async, register_vector_async
     from pgsbert.queue import Queue, read_vectorizers
-    from pgsbert.worker import ROWS_OPTIONS
+    from pgsbert.worker.connections import ROWS_OPTIONS
 
     role = make_role("in role pgsbert_worker")
     connection.execute("create table docs (id int primary key, body text)")
