@@ -280,5 +280,6 @@ CUT_OFF = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,  # a standby that will be promoted, or a primary that was closed to writers
     ConnectionLostError,
 )

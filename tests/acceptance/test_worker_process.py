@@ -307,3 +307,21 @@ def test_where_transactions_are_prepared_commits_do_not_notify_and_the_poll_is_s
         connection.execute("prepare transaction 'both'")
         connection.execute("commit prepared 'both'")
         wait_until(lambda: embedded_rows(connection) == 10, timeout=5)
+
+
+def test_a_worker_outlives_a_server_that_takes_no_writes_for_a_while(database: Database, articles: Connection) -> None:
+    articles.execute("set default_transaction_read_only = off")
+    switch = f'alter database "{database.name}" set default_transaction_read_only = '
+    backends = (
+        "select pid from pg_stat_activity where application_name = 'pgsbert rows' and datname = current_database()"
+    )
+    with process(database.dsn) as worker:
+        articles.execute(switch + "on")
+        before = rows(articles, backends)
+        articles.execute(f"select pg_terminate_backend(pid) from ({backends}) as b")
+        # it comes back, and cannot make itself known
+        wait_until(lambda: set(rows(articles, backends)) - set(before))
+        articles.execute(switch + "off")
+        articles.execute("insert into articles (title) values ('after all')")
+        wait_until(lambda: rows(articles, "select count(*) from articles where embedding is not null") == [1])
+        assert worker.is_running()
