@@ -196,7 +196,11 @@ def test_killed_postmaster_starts_again_with_its_data(folder: Path) -> None:
             assert fetch(again, "select value from kept") == 42
 
 
-@pytest.mark.parametrize("content", ["", "garbage", f"{os.getpid()}\n{{folder}}\n1\n5432\n{{folder}}\n\n1 2\nready\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "garbage", f"{os.getpid()}\n{{folder}}\n1\n5432\n{{folder}}\n\n1 2\nready\n"],
+    ids=["empty", "garbage", "of a process that lives"],
+)
 def test_stale_pid_file_does_not_keep_the_server_from_starting(folder: Path, content: str) -> None:
     (folder / "postmaster.pid").write_text(content.format(folder=folder))
     with start(folder) as server:
