@@ -521,4 +521,10 @@ async def read_vectorizers(connection: psycopg.AsyncConnection[Any]) -> list[Vec
     await connection.execute(statement("broken_sources"))
     async with connection.cursor(row_factory=class_row(Vectorizer)) as cursor:
         await cursor.execute(statement("vectorizers"))
-        return await cursor.fetchall()
+        # the catalog is read as it is at each moment: of what is dropped meanwhile, a part is missing
+        return [vectorizer for vectorizer in await cursor.fetchall() if _is_whole(vectorizer)]
+
+
+def _is_whole(vectorizer: Vectorizer) -> bool:
+    values = [getattr(vectorizer, f.name) for f in fields(vectorizer)]
+    return all(value is not None and not (isinstance(value, list) and None in value) for value in values)

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from pgsbert.database import statement
-from pgsbert.queue import LEASE_TIME
+from pgsbert.queue import LEASE_TIME, read_vectorizers
 from pgsbert.testing import FakeEncoder
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker import CUT_OFF
@@ -762,3 +762,12 @@ async def test_revisions_are_unique_across_queues(articles: Connection, open_que
     first: Revision = (await (await open_queue()).claim(1))[0].revision
     second: Revision = (await (await open_queue("notes")).claim(1))[0].revision
     assert first != second
+
+
+async def test_what_is_dropped_while_the_catalog_is_read_is_left_out(
+    articles: Connection, open_queue: Callable[..., Awaitable[Queue]]
+) -> None:
+    queue = await open_queue()
+    # a drop that commits between two looks of one statement: the row is there, the queue is not
+    articles.execute("drop table pgsbert.pending_1")
+    assert await read_vectorizers(queue._connection) == []
