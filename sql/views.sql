@@ -43,9 +43,6 @@ cross join lateral (
 order by v.name;
 comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers; how far the first fill is, and when all would be done at this rate';
 
--- what the view called before
-drop function if exists pgsbert.queue_counts();
-
 create or replace view pgsbert.failures as
 select f.vectorizer, f.key, f.attempts, f.error_class, f.error, f.failed_at
 from pgsbert.failed_rows() as f;

@@ -19,17 +19,11 @@ begin
     end loop;
 end;
 $$;
--- They have more parameters now: beside the old ones, calls would be ambiguous. Grants come back with grants.sql.
-drop function if exists pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, boolean);
-drop function if exists pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text);
-drop function if exists pgsbert.build_vectorizer(integer);
 
 alter table pgsbert.worker
     add column listening boolean not null default false,
     add column poll_only boolean not null default false;
 comment on column pgsbert.worker.poll_only is 'It holds no lock and does not listen: only its heartbeat tells that it lives';
--- its work is done with the rights of who drops the vectorizer
-drop function if exists pgsbert.revoke_from_worker(pgsbert.vectorizer);
 comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those a worker saw last, for a restore';
 
 -- how many rows each first fill has passed
