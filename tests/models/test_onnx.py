@@ -188,7 +188,7 @@ class Builds:
     def __call__(self, folder: Path) -> None:
         self.count += 1
         (folder / artefact.GRAPH).write_text("a graph")
-        artefact.Manifest(MINILM, None, 0, 0, False, 0, 0.0, "nothing").write(folder)
+        artefact.Manifest(MINILM, None, 0, 0, False, 0.0, "nothing").write(folder)
 
 
 @pytest.fixture

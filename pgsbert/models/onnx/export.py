@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,7 +80,7 @@ def _export_encoder(source: Path, folder: Path, name: str) -> Manifest:
     def measured(graph: Graph) -> NDArray[np.float32]:
         return graph.run(list(SENTENCES), expected.shape[1])
 
-    model = _named(encoder.model, name)
+    model = replace(encoder.model, name=name)
     return _write(network, list(SENTENCES[:5]), "sentence_embedding", folder, model, expected, measured)
 
 
@@ -95,7 +96,7 @@ def _export_reranker(source: Path, folder: Path, name: str) -> Manifest:
         return graph.run([(query, text) for text in SENTENCES], 1)
 
     pairs = [(query, text) for text in SENTENCES[:5]]
-    return _write(network, pairs, "scores", folder, _named(reranker.model, name), expected, measured)
+    return _write(network, pairs, "scores", folder, replace(reranker.model, name=name), expected, measured)
 
 
 def _write(
@@ -114,7 +115,7 @@ def _write(
         unproved.write(folder)
         difference = _difference(measured(Graph(folder)), expected, vectors=output == "sentence_embedding")
         if difference is not None:
-            manifest = _proved(unproved, difference)
+            manifest = replace(unproved, parity=difference)
             manifest.write(folder)
             return manifest
         reasons.append("fused" if fuse else "not fused")
@@ -140,7 +141,6 @@ def _write_tokenizer(network: SentenceTransformer | CrossEncoder, folder: Path, 
         pad_id=tokenizer.pad_token_id or 0,
         pad_type_id=getattr(tokenizer, "pad_token_type_id", 0),
         pad_left=tokenizer.padding_side == "left",
-        labels=0 if model.kind == "bi-encoder" else 1,
         parity=float("inf"),
         made_with=" ".join(f"{p} {importlib.metadata.version(p)}" for p in ("torch", "onnx", "onnxruntime")),
     )
@@ -218,18 +218,6 @@ def _difference(found: NDArray[np.float32], expected: NDArray[np.float32], *, ve
         # numbers of a model without a last normalisation have their own size
         difference /= max(1.0, float(np.abs(expected).max()))
     return difference if difference <= MAX_DIFFERENCE else None
-
-
-def _named(model: Model, name: str) -> Model:
-    from dataclasses import replace
-
-    return replace(model, name=name)
-
-
-def _proved(manifest: Manifest, difference: float) -> Manifest:
-    from dataclasses import replace
-
-    return replace(manifest, parity=difference)
 
 
 def main() -> None:

@@ -29,12 +29,14 @@ def open_exported(model: Model, *, threads: int | None = None) -> OnnxEncoder | 
     Raises ModelNotFoundError, and ModelLoadError with the reason if it cannot be exported or opened.
     """
     folder = resolve(model.name, revision=model.revision)
-    if not is_exported(folder):
+    is_source = not is_exported(folder)
+    if is_source:
         source = folder
         check(source)
         detect_kind(source)
         folder = cached(source, lambda empty: export_apart(source, empty, model.name))
-    graph = Graph(folder, threads=threads)
+    # the cache has looked at every file
+    graph = Graph(folder, threads=threads, is_checked=is_source)
     return OnnxEncoder(graph) if graph.manifest.model.kind == "bi-encoder" else OnnxReranker(graph)
 
 

@@ -63,8 +63,8 @@ class OnnxReranker:
 class Graph:
     """One exported network with its tokenizer."""
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
-        self.manifest: Manifest = read(folder)
+    def __init__(self, folder: Path, *, threads: int | None = None, is_checked: bool = False) -> None:
+        self.manifest: Manifest = read(folder, is_checked=is_checked)
         try:
             self._tokenizer = _tokenizer(str(folder / TOKENIZER), self.manifest.truncate_at)
             self._session = _session(str(folder / GRAPH), threads)
