@@ -75,6 +75,18 @@ end;
 $$;
 comment on function pgsbert.grant_to_owner(pgsbert.vectorizer) is 'Gives the owner of a side table what its trigger functions need';
 
+create or replace function pgsbert.side_unmoved_sql(v pgsbert.vectorizer) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case when v.side is null then '' else format(
+    -- it may be renamed, moved, dropped or given to another
+    ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
+    v.side, v.side::oid,
+    array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
+    cardinality(v.key_numbers)
+) end;
+comment on function pgsbert.side_unmoved_sql(pgsbert.vectorizer) is 'The condition that trigger functions still fit the side table, empty where there is none';
+
 create or replace function pgsbert.unmoved_sql(v pgsbert.vectorizer) returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -105,16 +117,8 @@ declare
 begin
     if v.row_triggers then
         return pgsbert.row_unmoved_sql(v);
-    elsif v.side is not null then
-        -- the side table may be renamed, moved or dropped
-        unmoved := unmoved || format(
-            ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
-            v.side, v.side::oid,
-            array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
-            cardinality(v.key_numbers)
-        );
     end if;
-    return unmoved;
+    return unmoved || pgsbert.side_unmoved_sql(v);
 end;
 $$;
 comment on function pgsbert.unmoved_sql(pgsbert.vectorizer) is 'The condition that trigger functions made now would still fit their tables';

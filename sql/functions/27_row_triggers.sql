@@ -94,12 +94,7 @@ comment on function pgsbert.row_key_sql(pgsbert.vectorizer) is 'The condition th
 create or replace function pgsbert.row_unmoved_sql(v pgsbert.vectorizer) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return pgsbert.row_key_sql(v) || case when v.side is not null then format(
-    ' and to_regclass(%L) = %s::oid and has_table_privilege(%2$s::oid, ''delete'') and (select count(*) from pg_attribute where attrelid = %2$s and attname = any (%L)) = %s',
-    v.side, v.side::oid,
-    array(select a.attname from pg_attribute as a where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers)),
-    cardinality(v.key_numbers)
-) else '' end;
+return pgsbert.row_key_sql(v) || pgsbert.side_unmoved_sql(v);
 comment on function pgsbert.row_unmoved_sql(pgsbert.vectorizer) is 'The condition that the functions of row triggers made now would still fit their tables';
 
 create or replace function pgsbert.create_row_trigger_functions(v pgsbert.vectorizer) returns void
