@@ -29,7 +29,7 @@ bench: $(READY)  ## run the benchmarks, each against its peer in the same run
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,embedded,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,train,django,testing,embedded,dev]'
 	touch $(READY)
 
 .PHONY: help demo test chaos lint bench

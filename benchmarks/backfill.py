@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import psycopg
 from psycopg import sql
 
@@ -69,12 +70,13 @@ class Taken:
         return self._rate_between(0.9, 1) / self._rate_between(0.1, 0.2)
 
     def _rate_between(self, first: float, last: float) -> float:
-        (start, before), *_, (end, after) = (
-            (moment, rows)
-            for moment, rows in self.settled
-            if first * self.settled[-1][1] <= rows <= last * self.settled[-1][1]
-        )
-        return (after - before) / (end - start)
+        rows = self.settled[-1][1]
+        return (last - first) * rows / (self._moment(last * rows) - self._moment(first * rows))
+
+    def _moment(self, rows: float) -> float:
+        """When that many rows had been settled: the log is looked at now and then, between two looks by proportion."""
+        moments, counts = zip(*self.settled, strict=True)
+        return float(numpy.interp(rows, counts, moments))
 
 
 class Log:
@@ -90,7 +92,7 @@ class Log:
         deadline = time.monotonic() + 60 + rows / SLOWEST
         done = 0
         while done < rows:
-            time.sleep(0.1)
+            time.sleep(0.05)
             with self._path.open(encoding="utf-8") as log:
                 log.seek(self._position)
                 lines = log.read()
@@ -100,7 +102,8 @@ class Log:
             for event, count, took in EVENT.findall(lines):
                 (taken.claims if event == "claimed" else taken.settles).append(float(took))
                 done += int(count) if event == "settled" else 0
-            taken.settled.append((time.monotonic(), done))
+            if done > taken.settled[-1][1]:
+                taken.settled.append((time.monotonic(), done))
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"{done} of {rows} rows were settled: {lines[-1000:]}")
         return taken

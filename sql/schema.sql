@@ -84,10 +84,12 @@ create table pgsbert.worker (
     rates jsonb not null default '{}',
     listening boolean not null default false,
     poll_only boolean not null default false,
+    serves text[] not null default '{rows,embed,rerank}',
     constraint worker_pkey primary key (id)
 );
 comment on table pgsbert.worker is 'Workers that are running, with their heartbeat, the models they found and their rows a second';
 comment on column pgsbert.worker.poll_only is 'It holds no lock and does not listen: only its heartbeat tells that it lives';
+comment on column pgsbert.worker.serves is 'What it does: rows (embeds new and changed ones), embed and rerank (answers such questions)';
 
 -- Unlogged: a question that was open at a crash is asked again by nobody.
 create unlogged table pgsbert.request (

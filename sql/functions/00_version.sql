@@ -3,7 +3,7 @@
 create or replace function pgsbert.schema_version() returns text
 language sql immutable
 set search_path = pg_catalog, pg_temp
-return '0002';
+return '0003';
 comment on function pgsbert.schema_version() is 'The migration this schema is at; a dump without data keeps it here alone';
 
 create or replace function pgsbert.needs_worker() returns text
