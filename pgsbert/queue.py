@@ -60,6 +60,7 @@ class Vectorizer:
     names: str
     filled: bool
     index_wanted: bool
+    indexes: int  # on the table of the vectors, of whatever kind and state
     is_partitioned: bool
     owns_table: bool
     type_schema: str

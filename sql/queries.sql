@@ -55,6 +55,7 @@ select
         join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
         where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
     ) as index_wanted,
+    (select pg_catalog.count(*) from pg_index as i where i.indrelid = coalesce(v.side, v.source)) as indexes,
     coalesce(vc.relkind, c.relkind) = 'p' as is_partitioned,
     pg_has_role(current_user, c.relowner, 'usage') as owns_table,
     pgsbert.vector_schema() as type_schema
