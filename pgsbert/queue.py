@@ -175,6 +175,7 @@ class Names:
             ),
             "wanted": self._wanted(),
             "has_text": self._has_text(),
+            "has_vector": self._has_vector(),
         }
 
     def _source_is(self, alias: LiteralString) -> sql.Composed:
@@ -238,6 +239,18 @@ class Names:
             target = sql.Identifier(self._escaped.target)
             return sql.SQL("({} or s.{} is not null)").format(self._has_text(), target)
         return self._has_text()
+
+    def _has_vector(self) -> sql.Composed:
+        """Return the condition that a row of the source has a vector, beside it or in its side table."""
+        v = self._escaped
+        if v.storage == "column":
+            return sql.SQL("s.{} is not null").format(sql.Identifier(v.target))
+        matches = (
+            sql.SQL("t.{} {} s.{}").format(sql.Identifier(side_key), sql.SQL(operator), sql.Identifier(key))
+            for side_key, operator, key in zip(v.side_keys, v.key_operators, v.keys, strict=True)
+        )
+        side = sql.Identifier(v.vector_schema_name, v.vector_table_name)
+        return sql.SQL("exists (select from {} as t where {})").format(side, sql.SQL(" and ").join(matches))
 
     def _has_text(self) -> sql.Composed:
         """Return the condition that a row of the source has text to embed."""
@@ -466,6 +479,19 @@ class Queue:
                 await self._connection.execute(statement("fill_ended"), {"id": self.vectorizer.id})
                 await self._execute("fill_forgotten")
             return passed
+
+    async def pass_held(self) -> bool:
+        """Let the first fill go on behind the next row, which somebody edits; returns whether that could be done.
+
+        The transaction that holds the row has queued it. Should it roll back, the sweep after the fill finds the row,
+        for which it must have no vector: one that has waits.
+        """
+        async with self._connection.transaction():
+            cursor = await self._connection.execute(statement("fill_lock"), {"id": self.vectorizer.id})
+            if cursor.rowcount == 0:
+                return False
+            [passed] = await self._walk("fill_past_held", 1, is_under_way=await self._is_under_way())
+            return passed > 0
 
     async def sweep(self, limit: int, *, every: timedelta) -> Swept | None:
         """Queue what no trigger saw among the next ``limit`` rows by key; None if no sweep is due or another does it.

@@ -363,11 +363,34 @@ with range as materialized (
 )
 select count(*) from range;
 
+-- name: fill_past_held
+-- The walk goes on behind the next row, whose place in the queue an open transaction holds; a sweep is due at the end.
+with next as materialized (
+    select {source_keys}, {has_vector} as has_vector
+    from {source} as s
+    where {named_so} and {beyond_last}
+    order by {source_order}
+    limit %(limit)s
+), passed as (
+    select * from next where not has_vector
+), marked as (
+    update pgsbert.vectorizer as v set swept_at = '-infinity' where v.id = %(id)s and exists (select from passed)
+), forgotten as (
+    delete from {fill} where exists (select from passed)
+), remembered as (
+    insert into {fill} ({keys}, passed) select {keys}, coalesce((select passed from {fill}), 0) + 1 from passed
+)
+select count(*) from passed;
+
 -- name: fill_reached
 select exists (select from {fill});
 
 -- name: fill_ended
-update pgsbert.vectorizer as v set filled_at = clock_timestamp(), swept_at = clock_timestamp() where v.id = %(id)s;
+update pgsbert.vectorizer as v
+set filled_at = clock_timestamp(),
+    -- a row that was passed while somebody edited it is the sweep's to look at, at once
+    swept_at = case when v.swept_at = '-infinity' then v.swept_at else clock_timestamp() end
+where v.id = %(id)s;
 
 -- name: fill_forgotten
 -- The next walk begins at the first row.

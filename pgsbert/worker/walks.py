@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from pgsbert.worker.settling import HELD_BY_OTHERS
 if TYPE_CHECKING:
     from pgsbert.queue import Queue
 
-LOOK_AGAIN_AFTER = 1.0  # seconds until a row that somebody edits is looked at again
+LOOK_AGAIN_AFTER = 1.0  # seconds until a row that somebody edits is passed, or looked at again
 SWEEP_LOOK_EVERY = 5.0  # seconds between looks whether a sweep is due
 FILL_FIRST = 2048  # rows
 SWEEP = Pace(size=256, least=1, most=8192, target=timedelta(milliseconds=20))
@@ -32,7 +33,7 @@ class Walks:
 
     @property
     def fill_in(self) -> float:
-        """In how many seconds the first fill may go on; it waits at a row that somebody edits."""
+        """In how many seconds the first fill may go on; it comes to a row that somebody edits a little later."""
         return max(self._fill_after - time.monotonic(), 0.0)
 
     def look_for_sweep(self) -> None:
@@ -47,10 +48,16 @@ class Walks:
         try:
             passed = await queue.fill(limit)
         except HELD_BY_OTHERS:
-            # somebody edits a row of this range in an open transaction: come up to that row, then look now and then
+            # somebody edits a row of this range in an open transaction: come up to that row, then go on behind it
             self._fill_limit = max(limit // 2, 1)
-            self._fill_after = time.monotonic() + (LOOK_AGAIN_AFTER if limit == 1 else 0)
-            return int(limit > 1)
+            if limit > 1:
+                return 1
+            # not at once: a transaction may hold a million of them
+            self._fill_after = time.monotonic() + LOOK_AGAIN_AFTER
+            with suppress(*HELD_BY_OTHERS):  # the whole table may be locked
+                if await queue.pass_held():
+                    log("fill_passed_held_row", vectorizer=queue.vectorizer.name)
+            return 0
         self._fill_limit = limit * 2
         if passed is not None and passed < limit:
             log("filled", vectorizer=queue.vectorizer.name)

@@ -123,6 +123,47 @@ def test_a_limit_lasts_no_longer_than_the_call(note: PgConnection) -> None:
 # The first fill
 
 
+@pytest.mark.parametrize("storage", ["column", "table"])
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+def test_the_fill_goes_on_behind_a_row_that_an_open_transaction_holds(
+    note: PgConnection, database: Database, storage: str, ends: str
+) -> None:
+    note.execute("alter table note drop embedding")
+    add(note, 1, 100)
+    note.execute(f"{CREATE[:-1]}, storage => '{storage}')")
+    vectors = {"column": "select id from note where embedding is not null", "table": "select id from note_embedding"}
+    with psycopg.connect(database.dsn) as holder:
+        holder.execute("update note set body = 'edited' where id in (40, 70)")
+        with run_worker(database.dsn, encoder=FakeEncoder(8)):
+            state = "select state from pgsbert.status"
+            wait_until(lambda: rows(note, state) == ["active"])
+            wait_until(lambda: len(rows(note, vectors[storage])) == 98)
+            getattr(holder, ends)()
+            wait_until(lambda: len(rows(note, vectors[storage])) == 100)
+            note.execute("call pgsbert.wait_until_synced('note')")
+    [body] = rows(note, "select body from note where id = 40")
+    assert body == ("edited" if ends == "commit" else "note 40")
+    of_40 = {"column": "select embedding::real[] from note", "table": "select embedding::real[] from note_embedding"}
+    [vector] = rows(note, f"{of_40[storage]} where id = 40")
+    assert np.array_equal(np.array(vector, dtype=np.float32), FakeEncoder(8).encode([body])[0])
+
+
+def test_a_refresh_waits_at_a_row_that_an_open_transaction_holds(note: PgConnection, database: Database) -> None:
+    """The row has a vector, which no sweep would find to be of an older model."""
+    add(note, 1, 20)
+    note.execute(CREATE)
+    with run_worker(database.dsn, encoder=FakeEncoder(8)), psycopg.connect(database.dsn) as holder:
+        note.execute("call pgsbert.wait_until_synced('note')")
+        holder.execute("update note set body = 'edited' where id = 10")
+        note.execute("select pgsbert.refresh('note')")
+        reached = "select k1 from pgsbert.fill_1"
+        wait_until(lambda: rows(note, reached) == [9])
+        wait_until(lambda: rows(note, "select pending from pgsbert.status") == [0])
+        assert rows(note, "select state from pgsbert.status") == ["filling"]
+        holder.rollback()
+        wait_until(lambda: rows(note, "select state from pgsbert.status") == ["active"])
+
+
 class Meeting(FakeEncoder):
     """Its first call returns only when another worker's model is called as well."""
 
