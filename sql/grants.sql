@@ -30,6 +30,7 @@ grant execute on function
     pgsbert.document_expression(pgsbert.vectorizer, text),
     pgsbert.target_name(pgsbert.vectorizer),
     pgsbert.leaf_partitions(oid),
+    pgsbert.has_index(pgsbert.vectorizer),
     pgsbert.needs_worker(),
     pgsbert.schema_version(),
     pgsbert.names_of(pgsbert.vectorizer),

@@ -46,15 +46,7 @@ select
     pgsbert.target_name(v) as target,
     pgsbert.names_of(v) as names,
     v.filled_at is not null as filled,
-    v.index_method = 'hnsw' and v.index_error is null and not exists (
-        select
-        from pg_index as i
-        join pg_class as ic on ic.oid = i.indexrelid
-        join pg_am as am on am.oid = ic.relam and am.amname = 'hnsw'
-        -- not pg_get_indexdef, which waits for a user's lock on the table
-        join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-        where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
-    ) as index_wanted,
+    v.index_method = 'hnsw' and v.index_error is null and not pgsbert.has_index(v) as index_wanted,
     (select pg_catalog.count(*) from pg_index as i where i.indrelid = coalesce(v.side, v.source)) as indexes,
     coalesce(vc.relkind, c.relkind) = 'p' as is_partitioned,
     pg_has_role(current_user, c.relowner, 'usage') as owns_table,

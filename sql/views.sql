@@ -10,7 +10,7 @@ select
         when v.filled_at is null then 'filling'
         else 'active'
     end as state,
-    coalesce(v.broken_reason, v.index_error) as reason,
+    coalesce(v.broken_reason, case when not pgsbert.has_index(v) then v.index_error end) as reason,
     v.model,
     n.rows,
     q.pending,

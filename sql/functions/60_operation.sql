@@ -91,6 +91,20 @@ end;
 $$;
 comment on function pgsbert.discard_failures(text) is 'Forgets the failed rows of a vectorizer, which stay without a vector; returns how many';
 
+create or replace function pgsbert.has_index(v pgsbert.vectorizer) returns boolean
+language sql stable
+set search_path = pg_catalog, pg_temp
+return exists (
+    select
+    from pg_index as i
+    join pg_class as ic on ic.oid = i.indexrelid
+    join pg_am as am on am.oid = ic.relam and am.amname = 'hnsw'
+    -- not pg_get_indexdef, which waits for a user's lock on the table
+    join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
+);
+comment on function pgsbert.has_index(pgsbert.vectorizer) is 'Whether a valid HNSW index is on the vectors, whoever built it';
+
 create or replace function pgsbert.functions_of(level text) returns setof regprocedure
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -104,13 +118,13 @@ begin atomic
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
-        'queue_state', 'failed_rows', 'leaf_partitions'
+        'queue_state', 'failed_rows', 'leaf_partitions', 'has_index', 'target_name'
     ]) or level = 'operator' and p.proname = any (array[
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search', 'search_body',
-        'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'target_name', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
+        'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'vector_key', 'key_columns', 'key_index', 'column_type', 'vector_type', 'vector_schema',
         'side_match', 'announce', 'limit_lock_waits', 'raise_held', 'orphans', 'drop_orphans'
     ]);
 end;

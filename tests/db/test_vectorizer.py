@@ -669,6 +669,7 @@ def test_a_worker_that_is_only_a_member_of_its_role_embeds_through_its_grants(
         assert error.startswith("the table's owner must run: create index concurrently on")
         connection.execute(error.split(": ", 1)[1])
         assert index_count(connection, "hidden.note") == 1
+        assert rows(connection, "select reason from pgsbert.status") == [None]
         with database.connect(user="plain_worker") as plain, pytest.raises(psycopg.errors.InsufficientPrivilege):
             plain.execute("select secret from hidden.note")
     finally:
