@@ -37,3 +37,7 @@ class ModelHangsError(PgsbertError):
 
 class VectorizerTimeoutError(PgsbertError):
     """Rows were still waiting to be embedded when the time was over."""
+
+
+class MissingPackageError(PgsbertError):
+    """A package of an extra is not installed; the text says which extra brings it."""

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import ask, gateway, models, operate, run, setup
+from pgsbert.cli import analyse, ask, gateway, models, operate, run, setup
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command()(operate.health)
 app.command()(ask.embed)
 app.command()(ask.search)
 app.command()(ask.rerank)
+app.command()(analyse.cluster)
+app.command()(analyse.duplicates)
 app.add_typer(models.app)
 app.add_typer(gateway.app)
 
