@@ -136,8 +136,9 @@ begin atomic
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'pgsbert'
     where p.proname = any (array[
-        'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to',
+        'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to', 'document',
         -- what these call as their caller
+        'document_expression',
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
