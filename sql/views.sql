@@ -70,3 +70,11 @@ select
 from pgsbert.model as m
 order by m.kind, m.name;
 comment on view pgsbert.models is 'Registered models; workers says for each live worker that tried: present and the engine, or why not';
+
+create or replace view pgsbert.vectorizers as
+select
+    v.name, v.schema_name, v.table_name, v.columns, v.template, v.model, v.is_default_model, v.storage, v.target, v.distance, v.index,
+    v.on_change, v.triggers, v.side_schema_name, v.side_name
+from pgsbert.declared_vectorizers() as v
+order by v.name;
+comment on view pgsbert.vectorizers is 'What each vectorizer was made with, as create_vectorizer takes it and by the names of now; triggers is null where they are those that fit the table';

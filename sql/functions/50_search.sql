@@ -119,6 +119,25 @@ end;
 $$;
 comment on function pgsbert.narrow_scan(text, text) is 'Puts back what widen_scan found';
 
+create or replace function pgsbert.document(vectorizer text, item anyelement) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v pgsbert.vectorizer := pgsbert.find_vectorizer(vectorizer);
+    content text;
+begin
+    if pg_typeof(item) is distinct from (select c.reltype::regtype from pg_class as c where c.oid = v.source) then
+        raise exception using errcode = 'PB007',
+            message = format('item is %s, and "%s" embeds rows of %s', pg_typeof(item), v.name, v.source),
+            hint = format('Pass the row itself: select pgsbert.document(%L, t) from %s as t', v.name, v.source);
+    end if;
+    execute format('select %s from (select ($1).*) as s', pgsbert.document_expression(v, 's')) into content using item;
+    return content;
+end;
+$$;
+comment on function pgsbert.document(text, anyelement) is 'The text of a row as a vectorizer embeds it, for rerank';
+
 create or replace function pgsbert.embed_for(vectorizer text, content text) returns :"vector_schema".vector
 language sql stable parallel restricted
 return pgsbert.embed(content, (pgsbert.find_vectorizer(vectorizer)).model);

@@ -52,6 +52,43 @@ end;
 $$;
 comment on function pgsbert.failed_rows() is 'Rows that could not be embedded, with the reason, of tables that the caller may read';
 
+create or replace function pgsbert.declared_vectorizers()
+returns table (
+    name text, schema_name name, table_name name, columns text[], template text, model text, is_default_model boolean, storage text,
+    target name, distance text, index text, on_change text, triggers text, side_schema_name name, side_name name
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+    return query
+    select
+        v.name, n.nspname, c.relname,
+        case when v.template is null then tracked.names::text[] end,
+        (
+            select string_agg(case when m.found[1] ~ '^\{\d+\}$' then format('{%s}', tracked.names[trim('{}' from m.found[1])::integer]) else m.found[1] end, '' order by m.place)
+            from regexp_matches(v.template, '\{\{|\}\}|\{\d+\}|[^{}]+', 'g') with ordinality as m (found, place)
+        ),
+        v.model, m.is_default, v.storage,
+        case when v.storage = 'table' then v.target else coalesce(pgsbert.target_name(v), v.target) end,
+        v.distance, v.index_method, v.on_change,
+        case when v.row_triggers <> pgsbert.wants_row_triggers(v.source, null) then case when v.row_triggers then 'row' else 'statement' end end,
+        sn.nspname, s.relname
+    from pgsbert.vectorizer as stored
+    cross join lateral pgsbert.recognized(stored) as v
+    -- not those whose table was dropped
+    join pg_class as c on c.oid = v.source
+    join pg_namespace as n on n.oid = c.relnamespace
+    join pgsbert.model as m on m.name = v.model
+    cross join lateral pgsbert.names_of(v.source, v.column_numbers, v.column_names) as tracked (names)
+    left join pg_class as s on s.oid = v.side
+    left join pg_namespace as sn on sn.oid = s.relnamespace
+    where has_any_column_privilege(pgsbert.caller(), v.source, 'select');
+end;
+$$;
+comment on function pgsbert.declared_vectorizers() is 'What each vectorizer was made with, by the names of now: for pgsbert.vectorizers';
+
 create or replace function pgsbert.retry_failures(name text) returns bigint
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -113,12 +150,13 @@ begin atomic
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'pgsbert'
     where p.proname = any (array[
-        'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to', 'vectors',
+        'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to', 'vectors', 'document',
         -- what these call as their caller
+        'document_expression',
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'vectors_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
-        'queue_state', 'failed_rows', 'leaf_partitions', 'has_index', 'target_name'
+        'queue_state', 'failed_rows', 'leaf_partitions', 'has_index', 'target_name', 'declared_vectorizers'
     ]) or level = 'operator' and p.proname = any (array[
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller
@@ -156,7 +194,7 @@ begin
     perform pgsbert.check_option('level', level, array['reader', 'operator']);
     perform pgsbert.check_role(role);
     execute format('grant usage on schema pgsbert to %I', role);
-    execute format('grant select on pgsbert.status, pgsbert.failures, pgsbert.workers, pgsbert.models to %I', role);
+    execute format('grant select on pgsbert.status, pgsbert.failures, pgsbert.vectorizers, pgsbert.workers, pgsbert.models to %I', role);
     for routine in select f from pgsbert.functions_of(level) as f loop
         execute format('grant execute on routine %s to %I', routine, role);
     end loop;

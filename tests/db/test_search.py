@@ -538,3 +538,20 @@ def test_a_search_of_what_was_dropped_says_that_the_vectorizer_is_broken(databas
         connection.execute("insert into notes values (2, 'two'); truncate notes")
         wait_until(lambda: rows(connection, "select state from pgsbert.status") == ["broken"])
         connection.execute("select pgsbert.drop_vectorizer('notes', drop_vectors => true)")
+
+
+def test_a_document_is_the_text_of_a_row_as_it_is_embedded(articles: psycopg.Connection[Any]) -> None:
+    articles.execute(
+        "select pgsbert.create_vectorizer('articles', template => '{{{title}}}: {body}', name => 'b',"
+        " model => 'fake-8', target => 'b')"
+    )
+    articles.execute("insert into articles (title, body) values ('t', null), (null, ''), ('a', 'b')")
+    query = "select pgsbert.document(%s, a) from articles as a order by id"
+    assert rows(articles, query, "articles") == ["t", "", "a\nb"]
+    assert rows(articles, query, "b") == ["{t}: ", "", "{a}: b"]
+
+
+def test_a_document_of_another_table_is_refused(articles: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.Error, match=r"item is text, and \"articles\" embeds rows of public.articles") as raised:
+        articles.execute("select pgsbert.document('articles', 'text'::text)")
+    assert raised.value.sqlstate == "PB007"
