@@ -4,7 +4,9 @@ __version__ = "0.1.0"
 
 from pgsbert.client import (
     Hit,
+    Label,
     Ranked,
+    classify,
     create_vectorizer,
     embed,
     rerank,
@@ -16,7 +18,9 @@ from pgsbert.client import (
 
 __all__ = [
     "Hit",
+    "Label",
     "Ranked",
+    "classify",
     "create_vectorizer",
     "embed",
     "rerank",

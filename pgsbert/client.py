@@ -54,6 +54,14 @@ class Ranked:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class of a classifier and how probable it is, from 0 to 1; those of one pair sum to 1."""
+
+    label: str
+    probability: float
+
+
 class Operation(Generic[P, T]):
     """An operation that takes a psycopg connection of either kind as its first argument."""
 
@@ -178,6 +186,16 @@ def rerank(
         {"query": query, "documents": _texts("rerank", documents), "model": model, "top_k": top_k},
     )
     return [Ranked(*row) for row in rows]
+
+
+@Operation
+def classify(premise: str, hypothesis: str, *, model: str | None = None) -> Steps[list[Label]]:
+    """Return the labels of a pair of texts by a classifier (such as NLI), the most probable first."""
+    rows = yield Statement(
+        "select label, probability from pgsbert.classify(%(premise)s, %(hypothesis)s, %(model)s)",
+        {"premise": premise, "hypothesis": hypothesis, "model": model},
+    )
+    return [Label(*row) for row in rows]
 
 
 @Operation

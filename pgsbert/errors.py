@@ -19,6 +19,10 @@ class ModelLoadError(PgsbertError):
     """The model's files are there and cannot be used: corrupt, unsafe, incomplete or of another kind."""
 
 
+class ModelExportError(ModelLoadError):
+    """The model cannot be run by ONNX Runtime here; torch may still run it."""
+
+
 class SchemaError(PgsbertError):
     """The database and this version of pgsbert do not fit, or a needed extension or privilege is missing."""
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One open question: texts to embed, or documents to score against a query."""
+    """One open question: texts to embed, documents to score against a query, or hypotheses about a premise."""
 
     id: int
-    kind: Literal["embed", "rerank"]
+    kind: Literal["embed", "rerank", "classify"]
     model: str
     query: str | None
     texts: list[str]
@@ -48,7 +48,7 @@ class Requests:
         await self._answer(request, vectors=as_vectors(vectors))
 
     async def reply_scores(self, request: Request, scores: Scores) -> None:
-        """Answer with one score a document."""
+        """Answer with one score a document, or one probability a label."""
         await self._answer(request, scores=[float(score) for score in scores])
 
     async def reply_error(self, request: Request, *, code: str, message: str) -> None:

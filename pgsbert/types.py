@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
     Vectors: TypeAlias = NDArray[np.float32]  # shape (n, dimensions)
     Scores: TypeAlias = NDArray[np.float32]  # shape (n,)
+    Probabilities: TypeAlias = NDArray[np.float32]  # shape (n, labels), each row sums to 1
 
 Revision = NewType("Revision", int)
 VectorizerId = NewType("VectorizerId", int)
 
-ModelKind = Literal["bi-encoder", "cross-encoder"]
+ModelKind = Literal["bi-encoder", "cross-encoder", "classifier"]
 Engine = Literal["auto", "onnx", "torch"]
 
 
@@ -25,8 +26,9 @@ Engine = Literal["auto", "onnx", "torch"]
 class Model:
     """A registered model: what the database knows about it, never where its files are.
 
-    ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (None for a
-    cross-encoder), ``max_tokens`` where texts are truncated, the prompts are put before every text.
+    ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (of a bi-encoder
+    only), ``max_tokens`` where texts are truncated, the prompts are put before every text, ``labels`` are the names
+    of the classes in the order of the output (of a classifier only).
     """
 
     name: str
@@ -38,6 +40,7 @@ class Model:
     similarity: str | None = None
     query_prompt: str = ""
     document_prompt: str = ""
+    labels: list[str] | None = None
 
 
 class Encoder(Protocol):
@@ -77,3 +80,24 @@ class Reranker(Protocol):
     def score(self, query: str, documents: Sequence[str], /) -> Scores:
         """Return one float32 relevance score a document, shape (len(documents),), higher is better."""
         ...
+
+
+class Classifier(Protocol):
+    """A cross-encoder with several labels: both texts together, a probability for each label (such as NLI)."""
+
+    @property
+    def model(self) -> Model:
+        """What was loaded, as it would be registered, with its labels."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """What runs it, for pgsbert.models: onnx, torch (and why not onnx), or fake."""
+        ...
+
+    def classify(self, premise: str, hypotheses: Sequence[str], /) -> Probabilities:
+        """Return float32 (len(hypotheses), labels): of each pair, how probable each label is."""
+        ...
+
+
+LoadedModel: TypeAlias = Encoder | Reranker | Classifier

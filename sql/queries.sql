@@ -592,7 +592,7 @@ where r.id = %(id)s;
 delete from pgsbert.request where deadline < clock_timestamp() - interval '1 minute';
 
 -- name: models
-select name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt
+select name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels
 from pgsbert.model
 order by name;
 
@@ -665,17 +665,18 @@ where v.id = %(id)s and v.index_error is null and v.filled_at is not null
 
 -- name: add_model
 insert into pgsbert.model as m (
-    name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt
+    name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels
 )
 values (
-    %(name)s, %(kind)s, %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s, %(query_prompt)s, %(document_prompt)s
+    %(name)s, %(kind)s, %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s, %(query_prompt)s, %(document_prompt)s, %(labels)s
 )
 on conflict (name) do update
 set revision = excluded.revision, max_tokens = excluded.max_tokens, similarity = excluded.similarity,
     query_prompt = excluded.query_prompt, document_prompt = excluded.document_prompt
 where m.hash is not distinct from excluded.hash
   and m.kind = excluded.kind
-  and m.dimensions is not distinct from excluded.dimensions;
+  and m.dimensions is not distinct from excluded.dimensions
+  and m.labels is not distinct from excluded.labels;
 
 -- name: retire_default_model
 update pgsbert.model as m

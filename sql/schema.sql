@@ -16,12 +16,15 @@ create table pgsbert.model (
     document_prompt text not null default '',
     is_default boolean not null default false,
     registered_at timestamptz not null default now(),
+    labels text[],
     constraint model_pkey primary key (name),
-    constraint model_kind_known check (kind in ('bi-encoder', 'cross-encoder')),
+    constraint model_kind_known check (kind in ('bi-encoder', 'cross-encoder', 'classifier')),
     constraint model_dimensions_fit_kind check ((kind = 'bi-encoder') = (dimensions is not null)),
-    constraint model_dimensions_positive check (dimensions between 1 and 16000)
+    constraint model_dimensions_positive check (dimensions between 1 and 16000),
+    constraint model_labels_fit_kind check ((kind = 'classifier') = (labels is not null))
 );
 comment on table pgsbert.model is 'Registered models: what they are called and what they return, never where their files lie';
+comment on column pgsbert.model.labels is 'What a classifier calls its classes, in the order of its output';
 create unique index model_default_unique on pgsbert.model (kind) where is_default;
 
 create table pgsbert.vectorizer (
@@ -108,7 +111,7 @@ create unlogged table pgsbert.request (
     error text,
     constraint request_pkey primary key (id),
     constraint request_token_unique unique (token),
-    constraint request_kind_known check (kind in ('embed', 'rerank'))
+    constraint request_kind_known check (kind in ('embed', 'rerank', 'classify'))
 );
 comment on table pgsbert.request is 'Questions from SQL to a model, and their replies until they are fetched';
 create index request_unclaimed on pgsbert.request (id) where worker is null;

@@ -59,6 +59,10 @@ def template(server: embedded.EmbeddedServer) -> str:
             " values ('fake-384', 'bi-encoder', 384, 256), ('fake-8', 'bi-encoder', 8, 256),"
             " ('fake-reranker', 'cross-encoder', null, 256)"
         )
+        connection.execute(
+            "insert into pgsbert.model (name, kind, labels)"
+            " values ('fake-classifier', 'classifier', '{contradiction,entailment,neutral}')"
+        )
     return "pgsbert_template"
 
 

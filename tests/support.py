@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgsbert.testing import FakeEncoder, FakeReranker
+from pgsbert.testing import FakeClassifier, FakeEncoder, FakeReranker
 from pgsbert.worker import Options, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgsbert.types import Encoder, Model, Reranker
+    from pgsbert.types import LoadedModel, Model
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ class RunningWorker:
     encoder: FakeEncoder
     reranker: FakeReranker
 
-    def load(self, model: Model) -> Encoder | Reranker:
+    def load(self, model: Model) -> LoadedModel:
         """Return the fake of the asked kind."""
-        return self.encoder if model.kind == "bi-encoder" else self.reranker
+        fakes: dict[str, LoadedModel] = {"bi-encoder": self.encoder, "cross-encoder": self.reranker}
+        return fakes.get(model.kind) or FakeClassifier()
 
 
 @contextmanager
@@ -82,6 +83,7 @@ def run_worker(
     poll: timedelta = timedelta(seconds=5),
     sweep_every: timedelta = timedelta(minutes=10),
     poll_only: bool = False,
+    load: Callable[[Model], LoadedModel] | None = None,
 ) -> Iterator[RunningWorker]:
     """Run a worker until the block ends; the first call to ``embed`` may come before it is up."""
     loop = asyncio.new_event_loop()
@@ -90,7 +92,7 @@ def run_worker(
 
     async def work() -> None:
         options = Options(dsn=dsn, poll_only=poll_only, poll=poll, sweep_every=sweep_every)
-        running.worker = Worker(options, running.load)
+        running.worker = Worker(options, load or running.load)
         ready.set()
         await running.worker.run()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder, SentenceTransformer
 
-    from pgsbert.types import Model, Scores, Vectors
+    from pgsbert.types import Model, Probabilities, Scores, Vectors
 
 BATCH = 32  # texts at a time inside sentence-transformers, which sorts them by length
 
@@ -67,6 +67,30 @@ class TorchReranker:
         with self._turn:
             scores = self._network.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
         return finite(scores, self.model.name)
+
+
+class TorchClassifier:
+    """A cross-encoder with several labels; calls from several threads run one after the other."""
+
+    def __init__(self, network: CrossEncoder, model: Model) -> None:
+        self._network = network
+        self._turn = threading.Lock()
+        self.model = model
+        self.engine = "torch"
+
+    def classify(self, premise: str, hypotheses: Sequence[str], /) -> Probabilities:
+        """Return float32 (len(hypotheses), labels), equal to CrossEncoder.predict with apply_softmax.
+
+        Raises ModelOutputError if a probability is not finite.
+        """
+        if not hypotheses:
+            return np.empty((0, len(self.model.labels or [])), dtype=np.float32)
+        pairs = [(premise, hypothesis) for hypothesis in hypotheses]
+        with self._turn:
+            probabilities = self._network.predict(
+                pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, apply_softmax=True
+            )
+        return finite(probabilities, self.model.name)
 
 
 def finite(numbers: NDArray[np.float32], name: str) -> NDArray[np.float32]:

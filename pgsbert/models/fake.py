@@ -12,7 +12,7 @@ import re
 import time
 from functools import lru_cache
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pgsbert.types import Scores, Vectors
+    from pgsbert.types import Probabilities, Scores, Vectors
+
+    FakeModel: TypeAlias = "FakeEncoder | FakeReranker | FakeClassifier"
 
 MAX_WORDS = 256  # words after these count for the whole-text part only
 OWN_SHARE = 0.25  # length of the whole-text part; each word has length 1
 LONG = 10_000  # characters
 CHUNK = 64  # texts at a time: what is gathered stays in the cache
 WORDS = re.compile(r"\w+")
+LABELS = ("contradiction", "entailment", "neutral")
 
 
 class FakeEncoder:
@@ -79,10 +82,28 @@ class FakeReranker:
         return np.array([_share(query, document) for document in documents], dtype=np.float32)
 
 
-def fake(name: str) -> FakeEncoder | FakeReranker | None:
-    """Return the fake of that name (``fake-384``, ``fake-reranker``), or None if the name is no fake's."""
+class FakeClassifier:
+    """A classifier of three labels: words of the premise are entailed, unless one of the two texts says not."""
+
+    engine = "fake"
+
+    def __init__(self) -> None:
+        self.model = Model(name="fake-classifier", kind="classifier", labels=list(LABELS))
+        self.calls = 0
+
+    def classify(self, premise: str, hypotheses: Sequence[str], /) -> Probabilities:
+        """Return float32 (len(hypotheses), 3), each row with sum 1; marker texts do what they say."""
+        self.calls += 1
+        obey([premise, *hypotheses])
+        return np.array([_judge(premise, hypothesis) for hypothesis in hypotheses], dtype=np.float32).reshape(-1, 3)
+
+
+def fake(name: str) -> FakeModel | None:
+    """Return ``fake-384`` (or another width), ``fake-reranker`` or ``fake-classifier``; None for any other name."""
     if name == "fake-reranker":
         return FakeReranker()
+    if name == "fake-classifier":
+        return FakeClassifier()
     found = re.fullmatch(r"fake-([1-9]\d{0,4})", name)
     return FakeEncoder(int(found[1])) if found else None
 
@@ -146,3 +167,11 @@ def _share(query: str, document: str) -> float:
     found = asked & set(WORDS.findall(document.lower()))
     digest = hashlib.blake2b(f"{query}\0{document}".encode(), digest_size=4).digest()
     return len(found) / max(len(asked), 1) + int.from_bytes(digest) / 2**32 / 1000
+
+
+def _judge(premise: str, hypothesis: str) -> tuple[float, float, float]:
+    """Return the probabilities of contradiction, entailment and neutral: eighths of the words, so sums are exact."""
+    given, claimed = set(WORDS.findall(premise.lower())), set(WORDS.findall(hypothesis.lower()))
+    shared = round(8 * len(given & claimed) / max(len(claimed), 1)) / 8
+    agrees = ("not" in given) == ("not" in claimed)
+    return (0.0 if agrees else shared, shared if agrees else 0.0, 1 - shared)

@@ -17,21 +17,35 @@ KINDS: dict[object, ModelKind] = {"SentenceTransformer": "bi-encoder", "CrossEnc
 
 
 def detect_kind(folder: Path) -> ModelKind:
-    """Return what the files say: modules.json decides, else a sequence classification head.
+    """Return what the files say: modules.json decides, else a sequence classification head and its labels.
 
     Newer releases of sentence-transformers save a cross-encoder with a modules.json too; there its model_type
     tells. Raises ModelLoadError for other families (sparse and multi-vector encoders).
     """
-    if (folder / "modules.json").is_file():
-        settings = read_json(folder / "config_sentence_transformers.json", missing_ok=True)
-        family = settings.get("model_type", "SentenceTransformer")
-        if family not in KINDS:
-            raise ModelLoadError(f"{folder} holds a {family}; a bi-encoder or a cross-encoder is needed here.")
-        return KINDS[family]
-    architectures = read_json(folder / "config.json").get("architectures") or []
-    names = architectures if isinstance(architectures, list) else []
-    heads = [name for name in names if str(name).endswith("ForSequenceClassification")]
-    return "cross-encoder" if heads else "bi-encoder"
+    if not (folder / "modules.json").is_file():
+        config = read_json(folder / "config.json")
+        return _cross_encoder(config) if _has_head(config) else "bi-encoder"
+    settings = read_json(folder / "config_sentence_transformers.json", missing_ok=True)
+    family = settings.get("model_type", "SentenceTransformer")
+    if family not in KINDS:
+        raise ModelLoadError(f"{folder} holds a {family}; a bi-encoder or a cross-encoder is needed here.")
+    if KINDS[family] == "bi-encoder":
+        return "bi-encoder"
+    modules = parse_json(folder / "modules.json")
+    first = modules[0] if isinstance(modules, list) and modules and isinstance(modules[0], dict) else {}
+    return _cross_encoder(read_json(folder / str(first.get("path", "")) / "config.json", missing_ok=True))
+
+
+def _has_head(config: dict[str, object]) -> bool:
+    names = config.get("architectures")
+    return any(str(name).endswith("ForSequenceClassification") for name in (names if isinstance(names, list) else []))
+
+
+def _cross_encoder(config: dict[str, object]) -> ModelKind:
+    """One label is relevance; several are classes. A head whose labels no file names has transformers' own two."""
+    labels = config.get("id2label") or config.get("num_labels", 2)
+    count = len(labels) if isinstance(labels, dict) else labels
+    return "classifier" if _has_head(config) and count != 1 else "cross-encoder"
 
 
 def weights_hash(folder: Path) -> str:

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, assert_never
 
-from pgsbert.errors import ModelLoadError, ModelNotFoundError
+from pgsbert.errors import ModelExportError, ModelNotFoundError
 from pgsbert.events import log
 from pgsbert.models.fake import fake
 from pgsbert.models.files import detect_kind
 from pgsbert.models.onnx.artefact import is_exported
 from pgsbert.models.onnx.load import describe, open_exported
-from pgsbert.models.resolve import resolve
+from pgsbert.models.registered import check_same
+from pgsbert.models.resolve import dimensions_in, resolve
 
 if TYPE_CHECKING:
-    from pgsbert.models.engine import TorchEncoder, TorchReranker
-    from pgsbert.models.fake import FakeEncoder, FakeReranker
-    from pgsbert.types import Encoder, Engine, Model, ModelKind, Reranker
+    from pgsbert.models.engine import TorchClassifier, TorchEncoder, TorchReranker
+    from pgsbert.models.fake import FakeModel
+    from pgsbert.types import Engine, LoadedModel, Model, ModelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +34,15 @@ class Runtime:
     allow_fake: bool = False
 
 
-def load(model: Model, runtime: Runtime | None = None) -> Encoder | Reranker:
-    """Return the registered model, an Encoder for a bi-encoder and a Reranker for a cross-encoder.
+def load(model: Model, runtime: Runtime | None = None) -> LoadedModel:
+    """Return the registered model: an Encoder, a Reranker or a Classifier, as its kind says.
 
-    Raises ModelNotFoundError, and ModelLoadError if the files are of another kind, hash or dimension than
-    registered.
+    Raises ModelNotFoundError, and ModelLoadError if the files are not sound, or of another kind, hash, dimension or
+    labels than registered.
     """
     runtime = runtime or Runtime()
     loaded = _fake(model.name, allow_fake=runtime.allow_fake) or _load(model, runtime)
-    found = loaded.model
-    if found.kind != model.kind:
-        raise ModelLoadError(f"{model.name} is a {found.kind}, it is registered as a {model.kind}.")
-    if model.hash is not None and found.hash != model.hash:
-        raise ModelLoadError(
-            f"The weights of {model.name} differ from the registered ones: registered {model.hash}, found "
-            f"{found.hash}. Give this worker the registered files, or register the new ones as another model."
-        )
-    if model.dimensions is not None and found.dimensions != model.dimensions:
-        raise ModelLoadError(
-            f"{model.name} is registered with {model.dimensions} dimensions, but has {found.dimensions}."
-        )
+    check_same(model, loaded.model)
     return loaded
 
 
@@ -65,17 +55,20 @@ def inspect(name_or_path: str, *, revision: str | None = None, allow_fake: bool 
         return stand_in.model
     folder = resolve(name_or_path, revision=revision)
     if is_exported(folder):
-        return describe(folder)
+        return describe(folder, dimensions_in(name_or_path))
     return _load_torch(name_or_path, detect_kind(folder), revision, Runtime()).model
 
 
-def _load(model: Model, runtime: Runtime) -> Encoder | Reranker:
-    """Load with the engine asked for; by itself ONNX Runtime is tried on a CPU, and torch if that cannot be."""
+def _load(model: Model, runtime: Runtime) -> LoadedModel:
+    """Load with the engine asked for; by itself ONNX Runtime is tried on a CPU, and torch if that cannot be.
+
+    What is wrong with the files themselves is final: torch would read the same ones.
+    """
     if runtime.engine == "torch" or (runtime.engine == "auto" and runtime.device not in (None, "cpu")):
         return _load_torch(model.name, model.kind, model.revision, runtime)
     try:
         return open_exported(model, threads=runtime.threads)
-    except ModelLoadError as error:
+    except ModelExportError as error:
         if runtime.engine == "onnx" or find_spec("sentence_transformers") is None:
             raise
         log("runs_on_torch", model=model.name, reason=error)
@@ -84,9 +77,11 @@ def _load(model: Model, runtime: Runtime) -> Encoder | Reranker:
         return loaded
 
 
-def _load_torch(name: str, kind: ModelKind, revision: str | None, runtime: Runtime) -> TorchEncoder | TorchReranker:
+def _load_torch(
+    name: str, kind: ModelKind, revision: str | None, runtime: Runtime
+) -> TorchEncoder | TorchReranker | TorchClassifier:
     # late: a worker that runs only exported models never imports torch
-    from pgsbert.models.sbert import load_encoder, load_reranker, set_threads
+    from pgsbert.models.sbert import load_classifier, load_encoder, load_reranker, set_threads
 
     if runtime.threads is not None:
         set_threads(runtime.threads)
@@ -95,11 +90,13 @@ def _load_torch(name: str, kind: ModelKind, revision: str | None, runtime: Runti
             return load_encoder(name, revision=revision, device=runtime.device)
         case "cross-encoder":
             return load_reranker(name, revision=revision, device=runtime.device)
+        case "classifier":
+            return load_classifier(name, revision=revision, device=runtime.device)
         case _:
             assert_never(kind)
 
 
-def _fake(name: str, *, allow_fake: bool) -> FakeEncoder | FakeReranker | None:
+def _fake(name: str, *, allow_fake: bool) -> FakeModel | None:
     stand_in = fake(name)
     if stand_in is not None and not allow_fake:
         raise ModelNotFoundError(

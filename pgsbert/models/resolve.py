@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -18,6 +19,7 @@ PROBE = timedelta(seconds=3)  # the rest of the 5 s is for importing huggingface
 ALLOWED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 LEFT_OUT = ["onnx/*", "openvino/*"]
 NO_ANSWER = frozenset({407, 502, 503, 504})  # a proxy's word, not the hub's
+TRUNCATED = re.compile(r"(.+)@([1-9]\d{0,4})")  # no name on the hub has an @
 
 
 class _NotHereError(Exception):
@@ -27,10 +29,12 @@ class _NotHereError(Exception):
 def resolve(name: str, *, revision: str | None = None) -> Path:
     """Return the folder of ``name``: a folder, PGSBERT_MODELS/name, an installed package, the hub's cache, the hub.
 
-    ``revision`` is a branch, tag or commit of the hub's repository; a local folder is taken as it is, and the
-    package is passed over when a revision is asked for, since it names none. Only safetensors, JSON and
-    vocabulary files are ever downloaded. Raises ModelNotFoundError with every place that was looked at.
+    ``NAME@N``, the first N dimensions of a model, is found as ``NAME``. ``revision`` is a branch, tag or commit of
+    the hub's repository; a local folder is taken as it is, and the package is passed over when a revision is asked
+    for, since it names none. Only safetensors, JSON and vocabulary files are ever downloaded. Raises
+    ModelNotFoundError with every place that was looked at.
     """
+    name = untruncated(name)
     looked: list[str] = []
     cause: Exception | None = None
     for place in (_local_folder, _own_folder, _installed_package, _hub_cache, _hub):
@@ -45,6 +49,18 @@ def resolve(name: str, *, revision: str | None = None) -> Path:
         f"{asked} was not found. Looked at: {'; '.join(looked)}. Next: {package}"
         "give the path of a folder that holds it, or start once with network so that it lands in the cache."
     ) from cause
+
+
+def dimensions_in(name: str) -> int | None:
+    """Return N of ``NAME@N``, the first N dimensions of a model; None for a model as it is."""
+    found = TRUNCATED.fullmatch(name)
+    return int(found[2]) if found else None
+
+
+def untruncated(name: str) -> str:
+    """Return NAME of ``NAME@N``, and any other name as it is."""
+    found = TRUNCATED.fullmatch(name)
+    return found[1] if found else name
 
 
 def revision_of(folder: Path) -> str | None:

@@ -6,12 +6,13 @@ import logging
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from pgsbert.errors import ModelLoadError, PgsbertError
-from pgsbert.models.engine import TorchEncoder, TorchReranker, finite
+from pgsbert.models.engine import TorchClassifier, TorchEncoder, TorchReranker, finite
 from pgsbert.models.files import detect_kind, prompts, weights_hash
-from pgsbert.models.resolve import resolve, revision_of
+from pgsbert.models.registered import check_dimensions
+from pgsbert.models.resolve import dimensions_in, resolve, revision_of
 from pgsbert.models.safety import check
 from pgsbert.types import Model
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from pgsbert.types import ModelKind
 
-__all__ = ["detect_kind", "load_encoder", "load_reranker"]
+__all__ = ["detect_kind", "load_classifier", "load_encoder", "load_reranker"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 def load_encoder(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> TorchEncoder:
     """Load a bi-encoder from the folder that ``resolve`` finds; a first word is encoded at once.
 
+    ``NAME@N`` gives the first N dimensions, as sentence-transformers' truncate_dim does.
     ``device`` is torch's (cpu, cuda:1); None takes the fastest there is. Raises ModelNotFoundError,
     ModelLoadError, or ModelOutputError if the first numbers are not finite.
     """
@@ -38,9 +40,10 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
     folder = _folder(name_or_path, revision, "bi-encoder")
     query_prompt, document_prompt = prompts(folder)
     with _loading(folder, optional="pooler"):  # most bi-encoders neither use nor store one
-        network = sentence_transformer(folder, device)
+        network = sentence_transformer(folder, device, dimensions=dimensions_in(name_or_path))
         _check_texts(network, folder, prompted=bool(query_prompt or document_prompt))
         first = finite(network.encode(["text"], prompt="", show_progress_bar=False), name_or_path)
+    check_dimensions(name_or_path, first.shape[1])
     model = Model(
         name=name_or_path,
         kind="bi-encoder",
@@ -61,25 +64,35 @@ def load_reranker(name_or_path: str, *, revision: str | None = None, device: str
 
     Raises as load_encoder does, and ModelLoadError for a classifier: classes are not relevance.
     """
+    return TorchReranker(*_load_pairs(name_or_path, revision, device, "cross-encoder"))
+
+
+def load_classifier(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> TorchClassifier:
+    """Load a cross-encoder with several labels from the folder that ``resolve`` finds; one pair is classified.
+
+    Raises as load_encoder does, and ModelLoadError for a cross-encoder with one label: relevance is no class.
+    """
+    return TorchClassifier(*_load_pairs(name_or_path, revision, device, "classifier"))
+
+
+def _load_pairs(name: str, revision: str | None, device: str | None, kind: ModelKind) -> tuple[CrossEncoder, Model]:
     started = time.perf_counter()
-    folder = _folder(name_or_path, revision, "cross-encoder")
+    folder = _folder(name, revision, kind)
     with _loading(folder):
         network = cross_encoder(folder, device)
-        if network.num_labels != 1:
-            raise ModelLoadError(
-                f"{name_or_path} is a classifier with {network.num_labels} labels: it gives classes, not "
-                "relevance. Choose a cross-encoder with one label."
-            )
-        finite(network.predict([("text", "text")], show_progress_bar=False), name_or_path)
+        if (network.num_labels == 1) != (kind == "cross-encoder"):
+            raise ModelLoadError(f"{name} gives {network.num_labels} numbers a pair, which a {kind} does not.")
+        finite(network.predict([("text", "text")], show_progress_bar=False), name)
     model = Model(
-        name=name_or_path,
-        kind="cross-encoder",
+        name=name,
+        kind=kind,
         revision=revision_of(folder) or revision,
         hash=weights_hash(folder),
         max_tokens=_max_tokens(network),
+        labels=_labels(network) if kind == "classifier" else None,
     )
     _log_loaded(model, network, started)
-    return TorchReranker(network, model)
+    return network, model
 
 
 def set_threads(threads: int) -> None:
@@ -95,16 +108,27 @@ def _folder(name: str, revision: str | None, needed: ModelKind) -> Path:
     kind = detect_kind(folder)
     if kind != needed:
         raise ModelLoadError(f"{name} is a {kind}, a {needed} is needed here (files: {folder}).")
+    if kind != "bi-encoder":
+        check_dimensions(name, None)
     return folder
 
 
-def sentence_transformer(folder: Path, device: str | None, *, attention: str | None = None) -> SentenceTransformer:
-    """Load a bi-encoder's network, ``attention`` being transformers' name of an implementation."""
+def sentence_transformer(
+    folder: Path, device: str | None, *, attention: str | None = None, dimensions: int | None = None
+) -> SentenceTransformer:
+    """Load a bi-encoder's network, ``attention`` being transformers' name of an implementation.
+
+    Without ``dimensions`` the model's own truncate_dim holds.
+    """
     from sentence_transformers import SentenceTransformer
 
-    safely = _safely(attention)
     return SentenceTransformer(
-        str(folder), device=device, local_files_only=True, trust_remote_code=False, model_kwargs=safely
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        truncate_dim=dimensions,
+        model_kwargs=_safely(attention),
     )
 
 
@@ -156,6 +180,12 @@ def _check_texts(network: SentenceTransformer, folder: Path, *, prompted: bool) 
             f"{folder} leaves its prompt out of the pooling (include_prompt: false), which pgsbert does not "
             "support: choose another model."
         )
+
+
+def _labels(network: CrossEncoder) -> list[str]:
+    """Return what the configuration calls the classes, in the order of the output."""
+    names = cast("Any", network).model.config.id2label
+    return [str(names[place]) for place in range(network.num_labels)]
 
 
 def _max_tokens(network: SentenceTransformer | CrossEncoder) -> int | None:

@@ -1,5 +1,5 @@
 """What tests of applications need: models that need no files and misbehave on request."""
 
-from pgsbert.models.fake import FakeEncoder, FakeReranker
+from pgsbert.models.fake import FakeClassifier, FakeEncoder, FakeReranker
 
-__all__ = ["FakeEncoder", "FakeReranker"]
+__all__ = ["FakeClassifier", "FakeEncoder", "FakeReranker"]

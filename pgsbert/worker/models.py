@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 from pgsbert.database import statement
 from pgsbert.errors import ModelLoadError, PgsbertError
 from pgsbert.events import log, storable
-from pgsbert.types import Encoder, Model, Reranker
+from pgsbert.types import LoadedModel, Model
 from pgsbert.worker.inference import QUESTION, Inference
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    Load: TypeAlias = Callable[[Model], Encoder | Reranker]
+    Load: TypeAlias = Callable[[Model], LoadedModel]
 
 LOAD_WITHIN = timedelta(minutes=30)  # weights may come over a slow line first
 TRY_AGAIN_AFTER = 30.0  # seconds; a missing model may be installed while the worker runs
@@ -33,7 +33,7 @@ class Models:
         self._load = load
         self._inference = inference
         self._loading = asyncio.Lock()
-        self._loaded: dict[str, Encoder | Reranker] = {}
+        self._loaded: dict[str, LoadedModel] = {}
         self._failed: dict[str, tuple[float, PgsbertError]] = {}
 
     @property
@@ -42,7 +42,7 @@ class Models:
         present = {name: f"present ({storable(loaded.engine)})" for name, loaded in self._loaded.items()}
         return {**present, **{name: storable(str(error)) for name, (_, error) in self._failed.items()}}
 
-    async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
+    async def load(self, name: str, connection: psycopg.AsyncConnection[Any]) -> LoadedModel:
         """Return the model, loading it on first use; raises PgsbertError when this worker cannot."""
         if name in self._loaded:
             return self._loaded[name]
@@ -50,7 +50,7 @@ class Models:
         async with self._loading:
             return self._loaded.get(name) or await self._load_anew(name, connection)
 
-    async def _load_anew(self, name: str, connection: psycopg.AsyncConnection[Any]) -> Encoder | Reranker:
+    async def _load_anew(self, name: str, connection: psycopg.AsyncConnection[Any]) -> LoadedModel:
         if name in self._failed and time.monotonic() - self._failed[name][0] < TRY_AGAIN_AFTER:
             raise self._failed[name][1]
         registered = await registered_model(name, connection)

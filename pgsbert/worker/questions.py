@@ -1,4 +1,4 @@
-"""Answer questions from SQL: embed and rerank, many waiting ones through the model together."""
+"""Answer questions from SQL: embed, rerank and classify, many waiting ones through the model together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pgsbert.worker.inference import QUESTION, Inference
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import psycopg
     from numpy.typing import NDArray
 
     from pgsbert.requests import Request, Requests
-    from pgsbert.types import Encoder, Reranker, Scores, Vectors
+    from pgsbert.types import Encoder, Vectors
     from pgsbert.worker.models import Models
 
 POLL = timedelta(seconds=1)
@@ -96,7 +96,9 @@ class Questions:
                 await self._requests.reply_error(request, code="PB009", message=str(error))
             return
         for request in requests if kind == "rerank" else []:
-            await self._rerank(loaded, request)  # type: ignore[arg-type]  # its kind was checked by put()
+            await self._score(loaded.score, request)  # type: ignore[union-attr]  # its kind was checked by put()
+        for request in requests if kind == "classify" else []:
+            await self._score(loaded.classify, request)  # type: ignore[union-attr]  # its kind was checked by put()
         if kind == "embed":
             await self._embed(loaded, requests)  # type: ignore[arg-type]  # its kind was checked by put()
         log("answered", kind=kind, model=model, requests=len(requests), seconds=time.monotonic() - started)
@@ -131,13 +133,16 @@ class Questions:
                 self._recent.put(model.name, text, vector)
         return np.stack([vector for text in texts if (vector := known[text]) is not None])
 
-    async def _rerank(self, reranker: Reranker, request: Request) -> None:
+    async def _score(self, score: Callable[..., NDArray[np.float32]], request: Request) -> None:
+        """Reply with the scores of the texts, or with the probabilities of their labels, one text after the other."""
         try:
-            scores: Scores = await self._inference.run(QUESTION, reranker.score, request.query, request.texts)
+            scores = await self._inference.run(QUESTION, score, request.query, request.texts)
+            if not np.isfinite(scores).all():
+                raise FloatingPointError("the model returned NaN or infinity")
         except Exception as error:  # whatever the model raises is the asker's to know
             await self._report(request, error)
         else:
-            await self._requests.reply_scores(request, scores)
+            await self._requests.reply_scores(request, scores.ravel())
 
     async def _report(self, request: Request, error: Exception) -> None:
         log("question_failed", kind=request.kind, model=request.model, error_class=type(error).__name__)

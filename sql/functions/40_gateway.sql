@@ -15,7 +15,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    wanted text := case kind when 'embed' then 'bi-encoder' else 'cross-encoder' end;
+    wanted text := case kind when 'embed' then 'bi-encoder' when 'classify' then 'classifier' else 'cross-encoder' end;
     m pgsbert.model;
 begin
     select * into m from pgsbert.model as r
@@ -26,12 +26,19 @@ begin
             hint = 'Reranking needs a cross-encoder; embeddings do not replace it.';
     elsif not found then
         raise exception using errcode = 'PB003',
-            message = case when model_for.model is null then 'no default bi-encoder is registered'
+            message = case when model_for.model is null then format('no default %s is registered', wanted)
                            else format('no model is registered as "%s"', model_for.model) end,
-            hint = format('Register it: pgsbert model add %s', coalesce(model_for.model, 'all-MiniLM-L6-v2'));
+            hint = format('Register it: pgsbert model add %s', coalesce(
+                model_for.model, case wanted when 'classifier' then 'cross-encoder/nli-MiniLM2-L6-H768' else 'all-MiniLM-L6-v2' end
+            ));
     elsif m.kind <> wanted then
         raise exception using errcode = 'PB004',
-            message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, kind, wanted);
+            message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, kind, wanted),
+            hint = case m.kind
+                when 'bi-encoder' then 'It embeds one text: pgsbert.embed.'
+                when 'cross-encoder' then 'It scores documents against a query: pgsbert.rerank.'
+                else format('It says which of %s holds for two texts: pgsbert.classify.', array_to_string(m.labels, ', '))
+            end;
     end if;
     return m;
 end;

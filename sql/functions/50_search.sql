@@ -276,3 +276,29 @@ begin
 end;
 $$;
 comment on function pgsbert.rerank(text, text[], text, integer) is 'Documents scored against a query by a cross-encoder, best first; NULL documents are left out';
+
+create or replace function pgsbert.classify(premise text, hypothesis text, model text default null)
+returns table (label text, probability double precision)
+language plpgsql stable parallel restricted security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    m pgsbert.model := pgsbert.model_for('classify', model);
+    probabilities real[];
+begin
+    if premise = '' or hypothesis = '' then
+        raise exception using errcode = 'PB007',
+            message = format('the %s is empty', case when premise = '' then 'premise' else 'hypothesis' end),
+            hint = 'NULL gives no rows.';
+    elsif premise is null or hypothesis is null then
+        return;
+    end if;
+    probabilities := (pgsbert.ask('classify', m.name, premise, array[hypothesis])).scores;
+    return query
+        select u.label, u.probability::float8
+        from unnest(m.labels, probabilities) with ordinality as u (label, probability, place)
+        order by u.probability desc, u.place;
+end;
+$$;
+comment on function pgsbert.classify(text, text, text) is 'How probable each label of a classifier is for two texts, best first; for natural language inference: does the premise entail the hypothesis?';

@@ -150,7 +150,7 @@ begin atomic
     from pg_proc as p
     join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'pgsbert'
     where p.proname = any (array[
-        'embed', 'embed_for', 'similarity', 'rerank', 'search', 'similar_to', 'vectors', 'document',
+        'embed', 'embed_for', 'similarity', 'rerank', 'classify', 'search', 'similar_to', 'vectors', 'document',
         -- what these call as their caller
         'document_expression',
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'vectors_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
@@ -200,7 +200,7 @@ begin
     end loop;
 end;
 $$;
-comment on function pgsbert.grant_usage(text, text) is 'Lets a role search, embed and rerank (reader), or also make and steer vectorizers of its own tables (operator)';
+comment on function pgsbert.grant_usage(text, text) is 'Lets a role search, embed, rerank and classify (reader), or also make and steer vectorizers of its own tables (operator)';
 
 create or replace function pgsbert.revoke_usage(role text) returns void
 language plpgsql

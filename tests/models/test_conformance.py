@@ -1,4 +1,4 @@
-"""Every kind of bi-encoder and cross-encoder people use, on each engine, against sentence-transformers.
+"""Every kind of bi-encoder people use, on each engine, against sentence-transformers.
 
 The models are tiny and random, in sentence-transformers' own layout: what is shown is that the files are read right,
 not that such a model searches well. Two controls show that the comparison would notice a wrong pooling or mask.
@@ -6,126 +6,41 @@ not that such a model searches well. Two controls show that the comparison would
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
-import transformers
-from sentence_transformers import CrossEncoder, SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
+from sentence_transformers import SentenceTransformer
 
-from pgsbert import docstrings
-from pgsbert.models.onnx.export import export
-from pgsbert.models.onnx.session import Graph, OnnxEncoder, OnnxReranker
-from pgsbert.models.sbert import load_encoder, load_reranker
+from pgsbert.models.load import Runtime, load
+from pgsbert.models.onnx.session import OnnxEncoder
+from pgsbert.models.sbert import load_encoder
+from pgsbert.types import Model
+from tests.models.conformance import (
+    ARCHITECTURES,
+    SENTENCES,
+    TEXTS,
+    bi_encoder,
+    differing,
+    encoders,
+    is_same,
+    onnx,
+    reference,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-SIZE = 32
-
-
-class Architecture(NamedTuple):
-    """Names of transformers' classes, and what their configuration needs beside the usual."""
-
-    model: str
-    tokenizer: str
-    config: dict[str, Any]
-
-
-BERT = {"hidden_size": SIZE, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-ARCHITECTURES = {
-    "BERT": Architecture("Bert", "BertTokenizer", BERT),
-    "RoBERTa": Architecture("Roberta", "RobertaTokenizer", BERT),
-    "DistilBERT": Architecture(
-        "DistilBert", "DistilBertTokenizer", {"dim": SIZE, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
-    ),
-    "MPNet": Architecture("MPNet", "MPNetTokenizer", BERT),
-    "XLM-RoBERTa": Architecture("XLMRoberta", "XLMRobertaTokenizer", BERT),
-    "ModernBERT": Architecture("ModernBert", "RobertaTokenizer", {**BERT, "global_attn_every_n_layers": 2}),
-}
-
-
-def sentences() -> list[str]:
-    """Two hundred texts that people wrote, of all lengths, beyond what the models take too."""
-    found = list(dict.fromkeys(entry.text for entry in islice(docstrings.collect(), 400)))[:200]
-    assert len(found) == 200
-    return found
-
-
-TEXTS = sentences()
-
-
-def transformer(name: str, folder: Path, head: str = "Model", **settings: Any) -> Path:
-    """Save a random transformer with a tokenizer trained on the texts; std 0.3, or all texts would be alike."""
-    architecture = ARCHITECTURES[name]
-    blank: Any = getattr(transformers, architecture.tokenizer)()
-    tokenizer = blank.train_new_from_iterator([TEXTS], vocab_size=3000)
-    tokenizer.model_max_length = 32
-    config = getattr(transformers, f"{architecture.model}Config")(
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        cls_token_id=tokenizer.cls_token_id,
-        sep_token_id=tokenizer.sep_token_id,
-        max_position_embeddings=80,
-        **architecture.config,
-    )
-    config.num_labels = settings.pop("num_labels", 1)
-    torch.manual_seed(11)
-    network = getattr(transformers, f"{architecture.model}{head}")(config).eval()
-    with torch.no_grad():
-        for parameter_name, parameter in network.named_parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0.0, 0.8 if "embeddings" in parameter_name else 0.3)
-            elif "bias" in parameter_name:
-                parameter.normal_(0.0, 0.05)
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def bi_encoder(name: str, folder: Path, pooling: str, heads: Sequence[str] = ()) -> Path:
-    module = Transformer(str(transformer(name, folder / "transformer")))
-    modules: list[Any] = [module, Pooling(SIZE, pooling_mode=pooling)]
-    torch.manual_seed(12)
-    modules += [
-        Normalize() if head == "Normalize" else Dense(SIZE, 24, activation_function=torch.nn.Tanh()) for head in heads
-    ]
-    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder / "saved"), create_model_card=False)
-    return folder / "saved"
-
-
-def reference(folder: Path) -> np.ndarray[Any, Any]:
-    network = SentenceTransformer(str(folder), device="cpu")
-    expected: np.ndarray[Any, Any] = network.encode(TEXTS, show_progress_bar=False)
-    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
-    assert (unit @ unit.T).mean() < 0.9  # the texts differ, so equality says something
-    return expected
-
-
-def is_same(ours: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> bool:
-    cosine = (ours * expected).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(expected, axis=1)
-    scale = max(1.0, float(np.abs(expected).max()))
-    return bool(cosine.min() >= 0.99999 and np.abs(ours - expected).max() <= 1e-5 * scale)
-
-
-def onnx(folder: Path, target: Path) -> Graph:
-    target.mkdir()
-    export(folder, target, folder.name)
-    return Graph(target)
-
+    from pgsbert.types import Engine
 
 KINDS = [
     *((name, "mean", ("Normalize",)) for name in ARCHITECTURES),
     ("BERT", "cls", ()),
     ("BERT", "max", ()),
     ("BERT", "lasttoken", ()),
+    ("Qwen3", "lasttoken", ("Normalize",)),
     ("DistilBERT", "mean", ("Dense",)),
+    ("DistilBERT", "mean", ("Dense", "Normalize")),
     ("RoBERTa", "cls", ("Dense", "Normalize")),
 ]
 
@@ -136,18 +51,27 @@ KINDS = [
 def test_bi_encoder(name: str, pooling: str, heads: tuple[str, ...], tmp_path: Path) -> None:
     folder = bi_encoder(name, tmp_path, pooling, heads)
     expected = reference(folder)
-    assert is_same(load_encoder(str(folder), device="cpu").encode(TEXTS), expected)
-    assert is_same(OnnxEncoder(onnx(folder, tmp_path / "onnx")).encode(TEXTS), expected)
+    for encoder in encoders(folder):
+        assert is_same(encoder.encode(TEXTS), expected)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_reranker(name: str, tmp_path: Path) -> None:
-    folder = transformer(name, tmp_path / "model", "ForSequenceClassification")
-    query = TEXTS[7]
-    expected = CrossEncoder(str(folder), device="cpu").predict([(query, text) for text in TEXTS])
-    assert np.ptp(expected) > 0.01
-    for reranker in (load_reranker(str(folder), device="cpu"), OnnxReranker(onnx(folder, tmp_path / "onnx"))):
-        assert np.abs(reranker.score(query, TEXTS) - expected).max() <= 1e-5
+def test_the_real_minilm(minilm: Path) -> None:
+    network = SentenceTransformer(str(minilm), device="cpu")
+    expected = differing(network.encode(SENTENCES, show_progress_bar=False))
+    engines: tuple[Engine, ...] = ("onnx", "torch")
+    for engine in engines:
+        encoder: Any = load(Model(name="all-MiniLM-L6-v2", kind="bi-encoder"), Runtime(engine=engine, device="cpu"))
+        assert encoder.engine == engine
+        assert is_same(encoder.encode(SENTENCES), expected)
+
+
+def test_padding_of_decoders_comes_first(tmp_path: Path) -> None:
+    folder = bi_encoder("Qwen3", tmp_path, "lasttoken")
+    graph = onnx(folder, tmp_path / "onnx")
+    assert graph.manifest.pad_left
+    fed = graph._feed(graph._tokenizer.encode_batch_fast(["one", "one and more"]))
+    assert fed["attention_mask"][0].tolist()[0] == 0
+    assert fed["attention_mask"][0].tolist()[-1] == 1
 
 
 def test_the_comparison_notices_a_wrong_pooling(tmp_path: Path) -> None:
@@ -156,8 +80,11 @@ def test_the_comparison_notices_a_wrong_pooling(tmp_path: Path) -> None:
     assert not is_same(load_encoder(str(other), device="cpu").encode(TEXTS), reference(folder))
 
 
-def test_the_comparison_notices_a_wrong_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = bi_encoder("BERT", tmp_path, "mean")
+@pytest.mark.parametrize(("name", "pooling"), [("BERT", "mean"), ("Qwen3", "lasttoken")])
+def test_the_comparison_notices_a_wrong_mask(
+    name: str, pooling: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bi_encoder(name, tmp_path, pooling)
     graph = onnx(folder, tmp_path / "onnx")
     feed = graph._feed
 

@@ -106,8 +106,8 @@ def test_reranker_gives_the_scores_of_the_cross_encoder(make_cross_encoder: Call
     assert reranker.score("the fox", []).shape == (0,)
 
 
-def test_a_classifier_is_refused_with_the_reason(make_cross_encoder: Callable[..., Path]) -> None:
-    with pytest.raises(ModelLoadError, match="classifier with 3 labels"):
+def test_a_classifier_is_no_reranker(make_cross_encoder: Callable[..., Path]) -> None:
+    with pytest.raises(ModelLoadError, match="is a classifier, it is registered as a cross-encoder"):
         load(Model(name=str(make_cross_encoder(labels=3)), kind="cross-encoder"), ONNX)
 
 

@@ -116,7 +116,7 @@ def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: Calla
 
 
 def test_classifier_is_no_reranker(make_cross_encoder: Callable[..., Path]) -> None:
-    with pytest.raises(ModelLoadError, match="classifier with 3 labels"):
+    with pytest.raises(ModelLoadError, match="is a classifier, a cross-encoder is needed here"):
         load_reranker(str(make_cross_encoder(labels=3)), device="cpu")
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pgsbert.errors import ModelLoadError
+from pgsbert.errors import ModelExportError, ModelLoadError
 from pgsbert.models.files import read_json, weights, weights_hash
 from pgsbert.types import Model
 
@@ -74,13 +74,13 @@ def read(folder: Path, *, is_checked: bool = False) -> Manifest:
     return manifest
 
 
-def cached(source: Path, build: Callable[[Path], None]) -> Path:
+def cached(source: Path, build: Callable[[Path], None], *, digest: str | None = None) -> Path:
     """Return the folder of the exported form of the model in ``source``, made by ``build(empty_folder)`` if need be.
 
-    Two workers that start at once build it once; what is damaged or half-written is built anew. What ``build``
-    raises goes through, and leaves nothing behind.
+    ``digest`` is the hash of the weights where it is known. Two workers that start at once build it once; what is
+    damaged or half-written is built anew. What ``build`` raises goes through, and leaves nothing behind.
     """
-    folder = cache_folder() / key(source)
+    folder = cache_folder() / key(source, digest=digest)
     with _locked(folder.with_suffix(".lock")):
         if is_exported(folder):
             try:
@@ -99,11 +99,11 @@ def cached(source: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
-def key(source: Path) -> str:
+def key(source: Path, *, digest: str | None = None) -> str:
     """Return a name for all that decides a model's numbers: weights, configuration, tokenizer, and our format."""
     files = {path for pattern in CONFIGURATION for path in source.rglob(pattern)} - set(weights(source))
     listing = [f"{_digest(path)}  {path.relative_to(source).as_posix()}" for path in sorted(files)]
-    return hashlib.sha256("\n".join([str(FORMAT), weights_hash(source), *listing]).encode()).hexdigest()[:40]
+    return hashlib.sha256("\n".join([str(FORMAT), digest or weights_hash(source), *listing]).encode()).hexdigest()[:40]
 
 
 def cache_folder() -> Path:
@@ -113,7 +113,7 @@ def cache_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelLoadError(f"{folder} cannot be made ({error.strerror}): set PGSBERT_CACHE to a folder.") from error
+        raise ModelExportError(f"{folder} cannot be made ({error.strerror}): set PGSBERT_CACHE to a folder.") from error
     return folder
 
 

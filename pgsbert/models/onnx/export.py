@@ -65,9 +65,13 @@ def export(source: Path, folder: Path, name: str) -> Manifest:
     """
     from pgsbert.models.files import detect_kind
 
-    if detect_kind(source) == "bi-encoder":
-        return _export_encoder(source, folder, name)
-    return _export_reranker(source, folder, name)
+    match detect_kind(source):
+        case "bi-encoder":
+            return _export_encoder(source, folder, name)
+        case "cross-encoder":
+            return _export_reranker(source, folder, name)
+        case "classifier":
+            return _export_classifier(source, folder, name)
 
 
 def _export_encoder(source: Path, folder: Path, name: str) -> Manifest:
@@ -97,6 +101,21 @@ def _export_reranker(source: Path, folder: Path, name: str) -> Manifest:
 
     pairs = [(query, text) for text in SENTENCES[:5]]
     return _write(network, pairs, "scores", folder, replace(reranker.model, name=name), expected, measured)
+
+
+def _export_classifier(source: Path, folder: Path, name: str) -> Manifest:
+    from pgsbert.models.sbert import cross_encoder, load_classifier
+
+    classifier = load_classifier(str(source), device="cpu")
+    premise = SENTENCES[4]
+    expected = classifier.classify(premise, SENTENCES)
+    network = cross_encoder(source, "cpu", attention="eager")
+
+    def measured(graph: Graph) -> NDArray[np.float32]:
+        return graph.run([(premise, text) for text in SENTENCES], expected.shape[1])
+
+    pairs = [(premise, text) for text in SENTENCES[:5]]
+    return _write(network, pairs, "probabilities", folder, replace(classifier.model, name=name), expected, measured)
 
 
 def _write(
@@ -186,7 +205,8 @@ def _write_graph(
 def _result(network: SentenceTransformer | CrossEncoder, flowing: dict[str, Any], output: str) -> Any:
     if output == "sentence_embedding":
         return flowing[output]
-    return cast("Any", network).activation_fn(flowing[output])
+    scores = cast("Any", network).activation_fn(flowing["scores"])
+    return scores.softmax(dim=1) if output == "probabilities" else scores
 
 
 def _fuse(network: SentenceTransformer | CrossEncoder, path: Path) -> None:

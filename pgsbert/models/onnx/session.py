@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgsbert.batching import plan_batches
-from pgsbert.errors import ModelLoadError
+from pgsbert.errors import ModelExportError
 from pgsbert.models.engine import finite
 from pgsbert.models.onnx.artefact import GRAPH, TOKENIZER, Manifest, read
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
-    from pgsbert.types import Model, Scores, Vectors
+    from pgsbert.types import Model, Probabilities, Scores, Vectors
 
 TOKENS = 2048  # padded size of a batch: larger ones leave the processor's cache
 MOST = 64  # texts a batch
@@ -30,12 +30,14 @@ class OnnxEncoder:
 
     engine = "onnx"
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, model: Model | None = None) -> None:
         self._graph = graph
-        self.model: Model = graph.manifest.model
+        self.model: Model = model or graph.manifest.model
 
     def encode(self, texts: Sequence[str], /) -> Vectors:
         """Return float32 (len(texts), dimensions), equal to SentenceTransformer.encode without a prompt.
+
+        A model with fewer dimensions than the graph gives the first of them, as truncate_dim does.
 
         Raises ModelOutputError if a number is not finite.
         """
@@ -48,9 +50,9 @@ class OnnxReranker:
 
     engine = "onnx"
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, model: Model | None = None) -> None:
         self._graph = graph
-        self.model: Model = graph.manifest.model
+        self.model: Model = model or graph.manifest.model
 
     def score(self, query: str, documents: Sequence[str], /) -> Scores:
         """Return float32 (len(documents),), equal to CrossEncoder.predict.
@@ -58,6 +60,24 @@ class OnnxReranker:
         Raises ModelOutputError if a score is not finite.
         """
         return finite(self._graph.run([(query, document) for document in documents], 1)[:, 0], self.model.name)
+
+
+class OnnxClassifier:
+    """A cross-encoder with several labels, activation and softmax in the graph; threads may share it."""
+
+    engine = "onnx"
+
+    def __init__(self, graph: Graph, model: Model | None = None) -> None:
+        self._graph = graph
+        self.model: Model = model or graph.manifest.model
+
+    def classify(self, premise: str, hypotheses: Sequence[str], /) -> Probabilities:
+        """Return float32 (len(hypotheses), labels), equal to CrossEncoder.predict with apply_softmax.
+
+        Raises ModelOutputError if a probability is not finite.
+        """
+        pairs = [(premise, hypothesis) for hypothesis in hypotheses]
+        return finite(self._graph.run(pairs, len(self.model.labels or [])), self.model.name)
 
 
 class Graph:
@@ -69,18 +89,23 @@ class Graph:
             self._tokenizer = _tokenizer(str(folder / TOKENIZER), self.manifest.truncate_at)
             self._session = _session(str(folder / GRAPH), threads)
         except ImportError as error:
-            raise ModelLoadError(f'{folder} needs ONNX Runtime ({error}): pip install "pgsbert[onnx]".') from error
+            raise ModelExportError(f'{folder} needs ONNX Runtime ({error}): pip install "pgsbert[onnx]".') from error
         except Exception as error:  # ONNX Runtime names no set of errors
-            raise ModelLoadError(f"{folder / GRAPH} cannot be loaded: {error}. Export the model again.") from error
+            raise ModelExportError(f"{folder / GRAPH} cannot be loaded: {error}. Export the model again.") from error
         self._inputs = [wanted.name for wanted in self._session.get_inputs()]
 
+    @property
+    def width(self) -> int:
+        """How many numbers the network gives for a text or pair."""
+        return int(self._run_halving(self._tokenizer.encode_batch_fast(["text"])).shape[1])
+
     def run(self, inputs: list[str] | list[tuple[str, str]], width: int) -> NDArray[np.float32]:
-        """Return float32 (len(inputs), width), one row a text or pair, in their order."""
+        """Return float32 (len(inputs), width), the first numbers of each text or pair, in their order."""
         found = np.empty((len(inputs), width), dtype=np.float32)
         encodings = self._tokenizer.encode_batch_fast(inputs)
         lengths = [len(encoding.ids) for encoding in encodings]
         for batch in plan_batches(lengths, budget=TOKENS, most=MOST):
-            found[batch] = self._run_halving([encodings[i] for i in batch])
+            found[batch] = self._run_halving([encodings[i] for i in batch])[:, :width]
         return found
 
     def _run_halving(self, encodings: list[Encoding]) -> NDArray[np.float32]:
