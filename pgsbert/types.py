@@ -26,7 +26,8 @@ class Model:
     """A registered model: what the database knows about it, never where its files are.
 
     ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (None for a
-    cross-encoder), ``max_tokens`` where texts are truncated, the prompts are put before every text.
+    cross-encoder), ``max_tokens`` where texts are truncated, the prompts are put before every text; ``modalities``
+    are text, and perhaps image.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Model:
     similarity: str | None = None
     query_prompt: str = ""
     document_prompt: str = ""
+    modalities: Sequence[str] = ("text",)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it embeds images beside texts, in one space: it is an ImageEncoder."""
+        return "image" in self.modalities
 
 
 class Encoder(Protocol):
@@ -57,6 +64,17 @@ class Encoder(Protocol):
         """Return one float32 embedding a text, shape (len(texts), dimensions), in the order of ``texts``.
 
         Prompts are the caller's: texts are encoded as given. Raises whatever the model raises.
+        """
+        ...
+
+
+class ImageEncoder(Encoder, Protocol):
+    """A bi-encoder of texts and images in one space (CLIP: Radford et al. 2021)."""
+
+    def encode_images(self, images: Sequence[bytes], /) -> Vectors:
+        """Return one float32 embedding an image file, shape (len(images), dimensions), in their order.
+
+        Raises ImageError for a file that is no image or may not be opened, and whatever the model raises.
         """
         ...
 

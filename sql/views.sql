@@ -66,7 +66,8 @@ select
         select coalesce(jsonb_object_agg(w.id, w.models -> m.name), '{}')
         from pgsbert.worker as w
         where w.models ? m.name and w.seen_at > clock_timestamp() - interval '15 seconds'
-    ) as workers
+    ) as workers,
+    m.modalities
 from pgsbert.model as m
 order by m.kind, m.name;
 comment on view pgsbert.models is 'Registered models; workers says for each live worker that tried: present and the engine, or why not';

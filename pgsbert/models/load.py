@@ -53,6 +53,8 @@ def load(model: Model, runtime: Runtime | None = None) -> Encoder | Reranker:
         raise ModelLoadError(
             f"{model.name} is registered with {model.dimensions} dimensions, but has {found.dimensions}."
         )
+    if model.takes_images and not found.takes_images:
+        raise ModelLoadError(f"{model.name} is registered for images, but takes text only.")
     return loaded
 
 

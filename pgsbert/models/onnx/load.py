@@ -28,6 +28,8 @@ def open_exported(model: Model, *, threads: int | None = None) -> OnnxEncoder | 
 
     Raises ModelNotFoundError, and ModelLoadError with the reason if it cannot be exported or opened.
     """
+    if model.takes_images:
+        raise ModelLoadError(f"{model.name} takes images: no graph of it is exported.")
     folder = resolve(model.name, revision=model.revision)
     is_source = not is_exported(folder)
     if is_source:
