@@ -20,6 +20,9 @@ from pgsbert.errors import UsageError, VectorizerTimeoutError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pgsbert.types import Vectors
 
     Steps = Generator["Statement | timedelta", list[tuple[Any, ...]], "T"]
@@ -166,6 +169,20 @@ def embed(texts: Sequence[str], *, model: str | None = None) -> Steps[Vectors]:
         {"texts": given, "model": model},
     )
     return np.array([row[0] for row in rows], dtype=np.float32)
+
+
+@Operation
+def embed_image(data: bytes, *, model: str | None = None) -> Steps[NDArray[np.float32]]:
+    """Return the embedding of an image file (JPEG, PNG or WebP), float32 of shape (dimensions,).
+
+    ``model`` takes images; its texts and images are in one space.
+    """
+    import numpy as np
+
+    rows = yield Statement(
+        "select pgsbert.embed_image(%(data)b::bytea, %(model)s)::real[]", {"data": bytes(data), "model": model}
+    )
+    return np.array(rows[0][0], dtype=np.float32)
 
 
 @Operation

@@ -31,6 +31,10 @@ class ModelOutputError(PgsbertError):
     """The model gave numbers that are not finite: nothing of the batch can be stored or ranked."""
 
 
+class ImageError(PgsbertError, ValueError):
+    """An image that cannot be read, now or later: not a JPEG, PNG or WebP, damaged, or with too many pixels."""
+
+
 class ModelTimeoutError(PgsbertError):
     """A call of the model did not return within its limit; its thread was left behind."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pgsbert.types import Revision, VectorizerId
+    from pgsbert.work import Content
 
 LEASE_TIME = timedelta(minutes=5)
 RENEW_AFTER = LEASE_TIME / 3  # twice may it fail to be renewed in time
@@ -48,6 +49,7 @@ class Vectorizer:
     distance: str
     columns: list[str]
     document: str
+    embeds_images: bool
     keys: list[str]
     key_operators: list[str]
     key_greater: list[str]
@@ -169,10 +171,7 @@ class Names:
             "source_is_fresh": self._source_is("f"),
             "source_is_held": self._source_is("h"),
             "document": sql.SQL(v.document),  # from the catalog, quoted there
-            "text_bytes": sql.SQL(" + ").join(
-                sql.SQL("coalesce(octet_length(s.{}::text), 0)::bigint").format(sql.Identifier(name))
-                for name in v.columns
-            ),
+            "text_bytes": sql.SQL(" + ").join(sql.SQL("{}::bigint").format(size) for size in self._sizes()),
             "wanted": self._wanted(),
             "has_text": self._has_text(),
             "has_vector": self._has_vector(),
@@ -253,12 +252,16 @@ class Names:
         return sql.SQL("exists (select from {} as t where {})").format(side, sql.SQL(" and ").join(matches))
 
     def _has_text(self) -> sql.Composed:
-        """Return the condition that a row of the source has text to embed."""
-        texts = (
-            sql.SQL("coalesce(octet_length(s.{}::text), 0) > 0").format(sql.Identifier(name))
+        """Return the condition that a row of the source has text, or an image, to embed."""
+        return sql.SQL("({})").format(sql.SQL(" or ").join(sql.SQL("{} > 0").format(size) for size in self._sizes()))
+
+    def _sizes(self) -> list[sql.Composed]:
+        """Return the size in bytes of each tracked column, known without fetching a long one."""
+        content = sql.SQL("s.{}" if self._escaped.embeds_images else "s.{}::text")
+        return [
+            sql.SQL("coalesce(octet_length({}), 0)").format(content.format(sql.Identifier(name)))
             for name in self._escaped.columns
-        )
-        return sql.SQL("({})").format(sql.SQL(" or ").join(texts))
+        ]
 
 
 def _commas(parts: Iterable[sql.Composable]) -> sql.Composed:
@@ -353,9 +356,9 @@ class Queue:
         self.unreadable += [
             refused(r, claimed[r].attempts, text) for r, text in texts.items() if isinstance(text, psycopg.Error)
         ]
-        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if isinstance(text, str)]
+        return [Change(r, text, claimed[r].attempts) for r, text in texts.items() if isinstance(text, str | bytes)]
 
-    async def _texts(self, revisions: list[Revision], *, room: int) -> dict[Revision, str | psycopg.Error | None]:
+    async def _texts(self, revisions: list[Revision], *, room: int) -> dict[Revision, Content | psycopg.Error | None]:
         """Read texts of up to ``room`` bytes; None for those that were not read, an error for what cannot be."""
         try:
             cursor = await self._execute("texts", revisions=revisions, bytes=room)
@@ -367,7 +370,8 @@ class Queue:
                 return {revisions[0]: error}
             middle = len(revisions) // 2
             first = await self._texts(revisions[:middle], room=room)
-            held = sum(len(text.encode()) for text in first.values() if isinstance(text, str))
+            read = (text.encode() if isinstance(text, str) else text for text in first.values())
+            held = sum(len(text) for text in read if isinstance(text, bytes))
             return {**first, **await self._texts(revisions[middle:], room=room - held)}
 
     async def wake_others(self) -> None:
@@ -540,7 +544,8 @@ class Queue:
         return [int(count) for count in row]
 
     async def _execute(self, name: str, **parameters: object) -> psycopg.AsyncCursor[Any]:
-        return await self._connection.execute(self._names.statement(name), parameters)
+        # binary: an image as hexadecimal digits would be twice as long on the way
+        return await self._connection.execute(self._names.statement(name), parameters, binary=name == "texts")
 
 
 async def read_vectorizers(connection: psycopg.AsyncConnection[Any]) -> list[Vectorizer]:

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One open question: texts to embed, documents to score against a query, or hypotheses about a premise."""
+    """One open question: texts or images to embed, documents to score against a query, or hypotheses about a premise."""
 
     id: int
     kind: Literal["embed", "rerank", "classify"]
     model: str
     query: str | None
     texts: list[str]
+    has_images: bool = False
     prompt: str = ""  # what is registered to be put before a text to embed
 
 
@@ -42,6 +43,12 @@ class Requests:
         async with self._connection.cursor(row_factory=class_row(Request)) as cursor:
             await cursor.execute(statement("claim_requests"), {"worker": self._worker})
             return sorted(await cursor.fetchall(), key=lambda request: request.id)
+
+    async def images(self, request: Request) -> list[bytes]:
+        """Return the images of a question; none if its caller went away."""
+        cursor = await self._connection.execute(statement("images_of_request"), {"id": request.id}, binary=True)
+        row = await cursor.fetchone()
+        return row[0] if row is not None else []
 
     async def reply_vectors(self, request: Request, vectors: Vectors) -> None:
         """Answer with one embedding a text."""

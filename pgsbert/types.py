@@ -28,7 +28,7 @@ class Model:
 
     ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (of a bi-encoder
     only), ``max_tokens`` where texts are truncated, the prompts are put before every text, ``labels`` are the names
-    of the classes in the order of the output (of a classifier only).
+    of the classes in the order of the output (of a classifier only), ``modalities`` are text, and perhaps image.
     """
 
     name: str
@@ -41,6 +41,12 @@ class Model:
     query_prompt: str = ""
     document_prompt: str = ""
     labels: list[str] | None = None
+    modalities: Sequence[str] = ("text",)
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it embeds images beside texts, in one space: it is an ImageEncoder."""
+        return "image" in self.modalities
 
 
 class Encoder(Protocol):
@@ -60,6 +66,17 @@ class Encoder(Protocol):
         """Return one float32 embedding a text, shape (len(texts), dimensions), in the order of ``texts``.
 
         Prompts are the caller's: texts are encoded as given. Raises whatever the model raises.
+        """
+        ...
+
+
+class ImageEncoder(Encoder, Protocol):
+    """A bi-encoder of texts and images in one space (CLIP: Radford et al. 2021)."""
+
+    def encode_images(self, images: Sequence[bytes], /) -> Vectors:
+        """Return one float32 embedding an image file, shape (len(images), dimensions), in their order.
+
+        Raises ImageError for a file that is no image or may not be opened, and whatever the model raises.
         """
         ...
 

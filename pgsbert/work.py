@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
     from pgsbert.types import Revision, Vectors
 
-    Encode: TypeAlias = Callable[[Sequence[str]], Vectors]
+    Content: TypeAlias = str | bytes  # a text, or an image as its file
+    Encode: TypeAlias = Callable[[Sequence[Any]], Vectors]  # of either, never of both
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A claimed row: its text under the revision it was claimed at, and which attempt this is."""
+    """A claimed row: its text or image under the revision it was claimed at, and which attempt this is."""
 
     revision: Revision
-    text: str
+    text: Content
     attempts: int
 
 
@@ -52,7 +53,7 @@ Outcome: TypeAlias = Embedded | Failed
 
 
 def embed(changes: Sequence[Change], encode: Encode) -> list[Outcome]:
-    """Encode each different text once and return one outcome a change, in their order.
+    """Encode each different text or image once and return one outcome a change, in their order.
 
     When the model raises, the batch is halved until the text that it cannot take is alone; its neighbours are
     embedded, by at most 1 + 2 k log2 n calls for k such texts of n. A vector with NaN or infinity fails like an
@@ -63,7 +64,7 @@ def embed(changes: Sequence[Change], encode: Encode) -> list[Outcome]:
     return [_outcome(change, results) for change in changes]
 
 
-def _outcome(change: Change, results: dict[str, NDArray[np.float32] | BaseException]) -> Outcome:
+def _outcome(change: Change, results: dict[Content, NDArray[np.float32] | BaseException]) -> Outcome:
     if not change.text:
         return Embedded(change.revision, None, change.attempts)
     result = results[change.text]
@@ -73,7 +74,7 @@ def _outcome(change: Change, results: dict[str, NDArray[np.float32] | BaseExcept
     return Embedded(change.revision, result, change.attempts)
 
 
-def _encode_halving(texts: list[str], encode: Encode) -> list[NDArray[np.float32] | BaseException]:
+def _encode_halving(texts: list[Content], encode: Encode) -> list[NDArray[np.float32] | BaseException]:
     if not texts:
         return []
     try:

@@ -22,6 +22,7 @@ select
         join pg_attribute as a on a.attrelid = v.source and a.attnum = u.number and not a.attisdropped
     )::text[] as columns,
     pgsbert.document_expression(v, 's') as document,
+    pgsbert.image_column(v.source, v.column_numbers) is not null as embeds_images,
     (
         select pg_catalog.array_agg(a.attname order by u.place)
         from pg_catalog.unnest(v.key_numbers) with ordinality as u (number, place)
@@ -570,8 +571,12 @@ where r.id in (
     limit 64
     for update skip locked
 )
-returning r.id, r.kind, r.model, r.query, r.texts,
+returning r.id, r.kind, r.model, r.query, r.texts, r.images is not null as has_images,
     coalesce((select m.query_prompt from pgsbert.model as m where m.name = r.model), '') as prompt;
+
+-- name: images_of_request
+-- Apart from the claim, which takes many: a worker holds the images of one question at a time.
+select r.images from pgsbert.request as r where r.id = %(id)s;
 
 -- name: reopen_requests
 -- Questions that a worker took and died with: another may still answer in time.
@@ -592,7 +597,7 @@ where r.id = %(id)s;
 delete from pgsbert.request where deadline < clock_timestamp() - interval '1 minute';
 
 -- name: models
-select name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels
+select name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels, modalities
 from pgsbert.model
 order by name;
 
@@ -665,14 +670,15 @@ where v.id = %(id)s and v.index_error is null and v.filled_at is not null
 
 -- name: add_model
 insert into pgsbert.model as m (
-    name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels
+    name, kind, revision, hash, dimensions, max_tokens, similarity, query_prompt, document_prompt, labels, modalities
 )
 values (
-    %(name)s, %(kind)s, %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s, %(query_prompt)s, %(document_prompt)s, %(labels)s
+    %(name)s, %(kind)s, %(revision)s, %(hash)s, %(dimensions)s, %(max_tokens)s, %(similarity)s, %(query_prompt)s, %(document_prompt)s,
+    %(labels)s, %(modalities)s
 )
 on conflict (name) do update
 set revision = excluded.revision, max_tokens = excluded.max_tokens, similarity = excluded.similarity,
-    query_prompt = excluded.query_prompt, document_prompt = excluded.document_prompt
+    query_prompt = excluded.query_prompt, document_prompt = excluded.document_prompt, modalities = excluded.modalities
 where m.hash is not distinct from excluded.hash
   and m.kind = excluded.kind
   and m.dimensions is not distinct from excluded.dimensions

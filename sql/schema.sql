@@ -17,14 +17,17 @@ create table pgsbert.model (
     is_default boolean not null default false,
     registered_at timestamptz not null default now(),
     labels text[],
+    modalities text[] not null default '{text}',
     constraint model_pkey primary key (name),
     constraint model_kind_known check (kind in ('bi-encoder', 'cross-encoder', 'classifier')),
     constraint model_dimensions_fit_kind check ((kind = 'bi-encoder') = (dimensions is not null)),
     constraint model_dimensions_positive check (dimensions between 1 and 16000),
-    constraint model_labels_fit_kind check ((kind = 'classifier') = (labels is not null))
+    constraint model_labels_fit_kind check ((kind = 'classifier') = (labels is not null)),
+    constraint model_modalities_known check (modalities <@ '{text,image}' and 'text' = any (modalities))
 );
 comment on table pgsbert.model is 'Registered models: what they are called and what they return, never where their files lie';
 comment on column pgsbert.model.labels is 'What a classifier calls its classes, in the order of its output';
+comment on column pgsbert.model.modalities is 'What it embeds in one space: text, and perhaps image';
 create unique index model_default_unique on pgsbert.model (kind) where is_default;
 
 create table pgsbert.vectorizer (
@@ -109,9 +112,11 @@ create unlogged table pgsbert.request (
     scores real[],
     error_code text,
     error text,
+    images bytea[],
     constraint request_pkey primary key (id),
     constraint request_token_unique unique (token),
     constraint request_kind_known check (kind in ('embed', 'rerank', 'classify'))
 );
 comment on table pgsbert.request is 'Questions from SQL to a model, and their replies until they are fetched';
+comment on column pgsbert.request.images is 'Images to embed; null where there are texts';
 create index request_unclaimed on pgsbert.request (id) where worker is null;

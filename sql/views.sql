@@ -67,7 +67,8 @@ select
         from pgsbert.worker as w
         where w.models ? m.name and w.seen_at > clock_timestamp() - interval '15 seconds'
     ) as workers,
-    m.labels
+    m.labels,
+    m.modalities
 from pgsbert.model as m
 order by m.kind, m.name;
 comment on view pgsbert.models is 'Registered models; workers says for each live worker that tried: present and the engine, or why not';

@@ -8,3 +8,9 @@ alter table pgsbert.model add constraint model_kind_known check (kind in ('bi-en
 alter table pgsbert.model add constraint model_labels_fit_kind check ((kind = 'classifier') = (labels is not null));
 alter table pgsbert.request drop constraint request_kind_known;
 alter table pgsbert.request add constraint request_kind_known check (kind in ('embed', 'rerank', 'classify'));
+
+alter table pgsbert.model add column modalities text[] not null default '{text}';
+comment on column pgsbert.model.modalities is 'What it embeds in one space: text, and perhaps image';
+alter table pgsbert.model add constraint model_modalities_known check (modalities <@ '{text,image}' and 'text' = any (modalities));
+alter table pgsbert.request add column images bytea[];
+comment on column pgsbert.request.images is 'Images to embed; null where there are texts';

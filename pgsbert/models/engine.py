@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pgsbert.batching import plan_batches
 from pgsbert.errors import ModelOutputError
+from pgsbert.models.images import MOST_PIXELS, decode, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pgsbert.types import Model, Probabilities, Scores, Vectors
 
+IMAGES = 16  # at a time
 BATCH = 32  # texts at a time inside sentence-transformers, which sorts them by length
 
 
@@ -36,15 +39,42 @@ class TorchEncoder:
         """
         if not texts:
             return np.empty((0, self.model.dimensions or 0), dtype=np.float32)
+        return self._encode(self._wrapped(texts))
+
+    def _wrapped(self, texts: Sequence[str]) -> Sequence[object]:
+        """Return texts in the form in which the network takes each for a text."""
+        return list(texts)
+
+    def _encode(self, inputs: Sequence[Any]) -> Vectors:
         with self._turn:
             vectors = self._network.encode(
-                list(texts),
+                inputs,
                 prompt="",  # not None: that would put the model's default prompt before every text
                 batch_size=BATCH,
                 show_progress_bar=False,
                 convert_to_numpy=True,
             )
         return finite(vectors, self.model.name)
+
+
+class TorchImageEncoder(TorchEncoder):
+    """A bi-encoder of texts and images; a text is never opened as an address or a path."""
+
+    def encode_images(self, images: Sequence[bytes], /) -> Vectors:
+        """Return float32 (len(images), dimensions), equal to SentenceTransformer.encode of the same files.
+
+        Raises ImageError for what cannot be read, ModelOutputError if a number is not finite.
+        """
+        vectors = np.empty((len(images), self.model.dimensions or 0), dtype=np.float32)
+        # few at a time, however many there are: decoded, an image takes up to hundreds of times its file
+        for batch in plan_batches([pixels(image) for image in images], budget=MOST_PIXELS, most=IMAGES):
+            vectors[batch] = self._encode([decode(images[i]) for i in batch])
+        return vectors
+
+    def _wrapped(self, texts: Sequence[str]) -> Sequence[object]:
+        # releases that take paths and addresses for images take a text for what it is if it is called one; before,
+        # every string was a text
+        return [{"text": text} for text in texts] if hasattr(self._network, "modalities") else list(texts)
 
 
 class TorchReranker:

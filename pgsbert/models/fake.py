@@ -50,6 +50,7 @@ class FakeEncoder:
             dimensions=dimensions,
             max_tokens=MAX_WORDS,
             similarity="cosine",
+            modalities=("text", "image"),
         )
         self.calls = 0
         self.texts = 0
@@ -64,6 +65,10 @@ class FakeEncoder:
             chunk = texts[start : start + CHUNK]
             vectors[start : start + CHUNK] = _encode(chunk, vectors.shape[1])
         return vectors
+
+    def encode_images(self, images: Sequence[bytes], /) -> Vectors:
+        """Return for each "image" what ``encode`` returns for its bytes, read as a text: that text finds it."""
+        return self.encode([image.decode("utf-8", "replace") for image in images])
 
 
 class FakeReranker:

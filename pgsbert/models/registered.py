@@ -19,6 +19,8 @@ def check_same(model: Model, found: Model) -> None:
         raise ModelLoadError(
             f"{model.name} is registered with {model.dimensions} dimensions, but has {found.dimensions}."
         )
+    if model.takes_images and not found.takes_images:
+        raise ModelLoadError(f"{model.name} is registered for images, but takes text only.")
     if model.labels is not None and found.labels != model.labels:
         raise ModelLoadError(
             f"{model.name} is registered with the labels {', '.join(model.labels)}, but has "

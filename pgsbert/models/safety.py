@@ -30,7 +30,7 @@ def check(folder: Path) -> None:
     places = [module for module, _ in modules]
     _check_weights(folder, places)
     for module, class_name in modules:
-        if class_name.rpartition(".")[2] in {"Transformer", "MLMTransformer"}:
+        if class_name.rpartition(".")[2] in {"Transformer", "MLMTransformer", "CLIPModel"}:
             _check_transformer(module)
     for path in sorted({path for place in (folder, *places) for path in place.glob("*config*.json")}):
         _check_settings(path)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from pgsbert.errors import ModelLoadError, PgsbertError
-from pgsbert.models.engine import TorchClassifier, TorchEncoder, TorchReranker, finite
+from pgsbert.models.engine import TorchClassifier, TorchEncoder, TorchImageEncoder, TorchReranker, finite
 from pgsbert.models.files import detect_kind, prompts, weights_hash
 from pgsbert.models.registered import check_dimensions
 from pgsbert.models.resolve import dimensions_in, resolve, revision_of
@@ -41,7 +41,8 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
     query_prompt, document_prompt = prompts(folder)
     with _loading(folder, optional="pooler"):  # most bi-encoders neither use nor store one
         network = sentence_transformer(folder, device, dimensions=dimensions_in(name_or_path))
-        _check_texts(network, folder, prompted=bool(query_prompt or document_prompt))
+        modalities = _modalities(network, folder)
+        _check_prompts(network, folder, prompted=bool(query_prompt or document_prompt))
         first = finite(network.encode(["text"], prompt="", show_progress_bar=False), name_or_path)
     check_dimensions(name_or_path, first.shape[1])
     model = Model(
@@ -54,9 +55,10 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
         similarity=network.similarity_fn_name,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
+        modalities=modalities,
     )
     _log_loaded(model, network, started)
-    return TorchEncoder(network, model)
+    return TorchImageEncoder(network, model) if model.takes_images else TorchEncoder(network, model)
 
 
 def load_reranker(name_or_path: str, *, revision: str | None = None, device: str | None = None) -> TorchReranker:
@@ -168,13 +170,23 @@ def _loading(folder: Path, *, optional: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def _check_texts(network: SentenceTransformer, folder: Path, *, prompted: bool) -> None:
-    """Refuse models for which a text as given is not what sentence-transformers would encode."""
-    if media := {"image", "audio", "video"} & set(getattr(network, "modalities", ())):
-        raise ModelLoadError(
-            f"{folder} also takes {', '.join(sorted(map(str, media)))}: it would open a text that is an "
-            "address or a path. Choose a model for text."
-        )
+def _modalities(network: SentenceTransformer, folder: Path) -> tuple[str, ...]:
+    """Return text, and image for a model of both; refuse models of other media, or without text.
+
+    Combinations and chats of these are left unused.
+    """
+    # before 5.4 there is no such attribute, and CLIP the only class for images
+    found = getattr(network, "modalities", None)
+    if found is None:
+        found = ["text", "image"] if type(network[0]).__name__ == "CLIPModel" else ["text"]
+    if "text" not in found or {"audio", "video"} & set(found):
+        takes = ", ".join(sorted(part for part in found if isinstance(part, str)))
+        raise ModelLoadError(f"{folder} takes {takes}: choose a model for text, or for text and images.")
+    return ("text", "image") if "image" in found else ("text",)
+
+
+def _check_prompts(network: SentenceTransformer, folder: Path, *, prompted: bool) -> None:
+    """Refuse models for which a text with its prompt is not what sentence-transformers would encode."""
     if prompted and not all(getattr(module, "include_prompt", True) for module in network):
         raise ModelLoadError(
             f"{folder} leaves its prompt out of the pooling (include_prompt: false), which pgsbert does not "

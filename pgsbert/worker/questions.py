@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgsbert.errors import PgsbertError
+from pgsbert.errors import ImageError, PgsbertError
 from pgsbert.events import log
 from pgsbert.wakeups import wait_for
 from pgsbert.worker.inference import QUESTION, Inference
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pgsbert.requests import Request, Requests
-    from pgsbert.types import Encoder, Vectors
+    from pgsbert.types import Encoder, ImageEncoder, Vectors
     from pgsbert.worker.models import Models
 
 POLL = timedelta(seconds=1)
@@ -99,8 +99,11 @@ class Questions:
             await self._score(loaded.score, request)  # type: ignore[union-attr]  # its kind was checked by put()
         for request in requests if kind == "classify" else []:
             await self._score(loaded.classify, request)  # type: ignore[union-attr]  # its kind was checked by put()
-        if kind == "embed":
-            await self._embed(loaded, requests)  # type: ignore[arg-type]  # its kind was checked by put()
+        for request in requests if kind == "embed" else []:
+            if request.has_images:
+                await self._embed_images(loaded, request)  # type: ignore[arg-type]  # its modalities too
+        if texts := [request for request in requests if kind == "embed" and not request.has_images]:
+            await self._embed(loaded, texts)  # type: ignore[arg-type]  # its kind was checked by put()
         log("answered", kind=kind, model=model, requests=len(requests), seconds=time.monotonic() - started)
 
     async def _embed(self, encoder: Encoder, requests: Sequence[Request]) -> None:
@@ -120,14 +123,25 @@ class Questions:
             await self._requests.reply_vectors(request, vectors[start : start + len(request.texts)])
             start += len(request.texts)
 
+    async def _embed_images(self, encoder: ImageEncoder, request: Request) -> None:
+        """Encode the images of one request; they are too large to be held with those of others."""
+        try:
+            vectors = await self._inference.run(QUESTION, encoder.encode_images, await self._requests.images(request))
+            _check_finite(vectors)
+        except ImageError as error:
+            await self._requests.reply_error(request, code="PB007", message=str(error))
+        except Exception as error:  # whatever the model raises is the asker's to know
+            await self._report(request, error)
+        else:
+            await self._requests.reply_vectors(request, vectors)
+
     async def _vectors(self, encoder: Encoder, texts: Sequence[str]) -> Vectors:
         model = encoder.model
         known = {text: self._recent.get(model.name, text) for text in texts}
         new = [text for text, vector in known.items() if vector is None]
         if new:
             vectors = await self._inference.run(QUESTION, encoder.encode, new)
-            if not np.isfinite(vectors).all():
-                raise FloatingPointError("the model returned NaN or infinity")
+            _check_finite(vectors)
             known.update(zip(new, vectors, strict=True))
             for text, vector in zip(new, vectors, strict=True):
                 self._recent.put(model.name, text, vector)
@@ -148,6 +162,11 @@ class Questions:
         log("question_failed", kind=request.kind, model=request.model, error_class=type(error).__name__)
         message = f'the model "{request.model}" failed: {type(error).__name__}: {error}'
         await self._requests.reply_error(request, code="PB009", message=message)
+
+
+def _check_finite(vectors: Vectors) -> None:
+    if not np.isfinite(vectors).all():
+        raise FloatingPointError("the model returned NaN or infinity")
 
 
 def _kind(request: Request) -> tuple[str, str]:

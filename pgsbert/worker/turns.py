@@ -21,9 +21,9 @@ from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from pgsbert.queue import Queue
-    from pgsbert.types import Encoder, Vectors
-    from pgsbert.work import Encode, Outcome
+    from pgsbert.queue import Queue, Vectorizer
+    from pgsbert.types import Encoder
+    from pgsbert.work import Content, Encode, Outcome
     from pgsbert.worker.inference import Inference
     from pgsbert.worker.walks import Walks
 
@@ -33,7 +33,14 @@ BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
 BATCH_ROWS = 256
 LONGEST_COUNTED = 2048  # characters; beyond, texts are truncated and cost no more
+IMAGE_COUNTED = 512  # characters: a model looks at all images in the same number of pixels
 VERY_LONG = 250_000  # characters; the tokenizer reads all of them, and takes 150 times their size of memory meanwhile
+
+# eight by eight grey pixels, as a PNG
+SOUND_IMAGE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000008000000080800000000e164e1570000"
+    "00104944415478da636c60800026068a180026080090b5310a910000000049454e44ae426082"
+)
 
 ALONE, IN_COMPANY = timedelta(seconds=2), timedelta(seconds=0.25)  # what a turn takes at most, about
 CLAIM = Pace(size=64, least=16, most=1024, target=ALONE)
@@ -195,11 +202,7 @@ class Turns:
             self._forgotten = time.monotonic()
 
     async def _embed_and_settle(self, changes: Sequence[Change], encoder: Encoder) -> None:
-        prompt = self.queue.vectorizer.document_prompt
-
-        def encode(texts: Sequence[str]) -> Vectors:
-            return encoder.encode([prompt + text for text in texts])
-
+        encode = _encode_of(self.queue.vectorizer, encoder)
         waiting: list[Embedded] = []
         settled_at = time.monotonic()
         for batch in self._batches(changes):
@@ -231,16 +234,34 @@ class Turns:
             running.cancel()
 
     async def _check_health(self, encode: Encode, failed: Failed) -> None:
-        """Raise ModelOutputError if the model cannot embed any text: then nothing is wrong with the rows."""
-        [outcome] = await self._inference.run(ROWS, embed, [Change(failed.revision, "a text", 1)], encode)
+        """Raise ModelOutputError if the model cannot embed any text or image: then nothing is wrong with the rows."""
+        sound = SOUND_IMAGE if self.queue.vectorizer.embeds_images else "a text"
+        [outcome] = await self._inference.run(ROWS, embed, [Change(failed.revision, sound, 1)], encode)
         if isinstance(outcome, Failed):
             raise ModelOutputError(f"The model fails on every text: {outcome.error_class}: {outcome.error}")
 
     def _batches(self, changes: Sequence[Change]) -> Iterable[list[Change]]:
-        # a very long text goes alone
-        lengths = [
-            BATCH_CHARACTERS if len(change.text) > VERY_LONG else min(len(change.text), LONGEST_COUNTED)
-            for change in changes
-        ]
+        same: dict[Content, list[Change]] = {}
+        for change in changes:
+            same.setdefault(change.text, []).append(change)
+        lengths = [_length(text) for text in same]
         budget = BATCH_CHARACTERS_WHILE_ASKED if self._inference.was_asked_lately else BATCH_CHARACTERS
-        return ([changes[i] for i in batch] for batch in plan_batches(lengths, budget=budget, most=BATCH_ROWS))
+        groups = list(same.values())
+        batches = plan_batches(lengths, budget=budget, most=BATCH_ROWS)
+        return ([change for i in batch for change in groups[i]] for batch in batches)
+
+
+def _encode_of(vectorizer: Vectorizer, encoder: Encoder) -> Encode:
+    """Return the call that embeds what the rows of a vectorizer hold."""
+    if vectorizer.embeds_images:
+        return encoder.encode_images  # type: ignore[attr-defined,no-any-return]  # modalities: see create_vectorizer
+    prompt = vectorizer.document_prompt
+    return lambda texts: encoder.encode([prompt + text for text in texts])
+
+
+def _length(text: Content) -> int:
+    """Return what a text or image counts in its batch, in characters."""
+    if isinstance(text, bytes):
+        return IMAGE_COUNTED
+    # a very long text goes alone
+    return BATCH_CHARACTERS if len(text) > VERY_LONG else min(len(text), LONGEST_COUNTED)

@@ -47,15 +47,57 @@ return (
     -- A cast of a user's own type is the user's own code, and a trigger function runs with the installer's rights:
     -- the type's output function is not.
     select case
+        when t.oid = 'bytea'::regtype then format('%s.c%s::bytea', alias, number)
         when t.typnamespace = 'pg_catalog'::regnamespace
             or exists (select from pg_depend as d where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'e')
-        then format('%s.c%s::text', alias, number)
-        else format('format(''%%s'', %s.c%s)', alias, number)
+        then format('%s.c%s::text collate "C"', alias, number)
+        else format('format(''%%s'', %s.c%s) collate "C"', alias, number)
     end
     from base as b
     join pg_type as t on t.oid = b.type and t.typtype <> 'd'
 );
-comment on function pgsbert.text_of(oid, smallint, text) is 'A column of a transition table as text, without running code of the table''s owner';
+comment on function pgsbert.text_of(oid, smallint, text) is 'A column of a transition table as it is compared, byte by byte: text, or an image as it is; without running code of the table''s owner';
+
+create or replace function pgsbert.content_of(source oid, number smallint, expression text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+-- an image as text would be twice as long, and an empty one not the empty text
+return format(case when pgsbert.column_type(source, number) = 'bytea' then '%s::bytea' else '%s::text collate "C"' end, expression);
+comment on function pgsbert.content_of(oid, smallint, text) is 'A tracked column, named by an expression, as it is compared: byte by byte';
+
+create or replace function pgsbert.image_column(source oid, numbers smallint[]) returns name
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (
+    select a.attname
+    from unnest(numbers) with ordinality as u (number, place)
+    join pg_attribute as a on a.attrelid = source and a.attnum = u.number and not a.attisdropped
+    where pgsbert.column_type(source, u.number) = 'bytea'
+    order by u.place
+    limit 1
+);
+comment on function pgsbert.image_column(oid, smallint[]) is 'The first of these columns that holds images, which is any of type bytea; null if all hold text';
+
+create or replace function pgsbert.most_image_bytes() returns integer
+language sql immutable
+set search_path = pg_catalog, pg_temp
+return 32 * 1024 * 1024;
+comment on function pgsbert.most_image_bytes() is 'The size of the largest image file that is embedded';
+
+create or replace function pgsbert.readable_image(content bytea) returns bytea
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- its size is known without fetching it
+    if octet_length(content) > pgsbert.most_image_bytes() then
+        raise program_limit_exceeded using
+            message = format('the image has %s bytes: at most %s are embedded', octet_length(content), pgsbert.most_image_bytes());
+    end if;
+    return content;
+end;
+$$;
+comment on function pgsbert.readable_image(bytea) is 'An image for the worker; 54000 for one that is too large to be read';
 
 create or replace function pgsbert.opclass_operator(opclass oid, strategy integer) returns oid
 language sql stable

@@ -87,6 +87,11 @@ return (
             where a.attrelid = v.side and a.attnum between 1 and cardinality(v.key_numbers) + 1 and not a.attisdropped
         ) <= cardinality(v.key_numbers) then
             format('a column of %s was dropped', v.side)
+        when pgsbert.image_column(v.source, v.column_numbers) is not null and (
+            cardinality(v.column_numbers) > 1 or v.template is not null
+            or not exists (select from pgsbert.model as m where m.name = v.model and 'image' = any (m.modalities))
+        ) then
+            format('column "%s" of %s is bytea: an image is embedded alone, by a model that takes images', pgsbert.image_column(v.source, v.column_numbers), v.source)
         when array(select k.number from pgsbert.key_columns(pgsbert.key_index(v.source)) as k) <> v.key_numbers then
             format('%s has no unique key over NOT NULL columns (%s) any more', v.source, array_to_string(v.key_names, ', '))
         else (
@@ -141,7 +146,7 @@ declare
     );
     has_text text := (
         -- null where there is none; comparing with '' does not fetch a toasted text, since the lengths differ
-        select string_agg(format('%s collate "C" <> ''''', pgsbert.text_of(v.source, number, 'n')), ' or ' order by i)
+        select string_agg(format('%s <> ''''', pgsbert.text_of(v.source, number, 'n')), ' or ' order by i)
         from unnest(v.column_numbers) with ordinality as c(number, i)
     );
     -- a vector that came with a row without text must go; the worker takes it
@@ -156,7 +161,7 @@ declare
         -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
         select string_agg(
             format(
-                'coalesce(%s collate "C", '''') <> coalesce(%s collate "C", '''')',
+                'coalesce(%s, '''') <> coalesce(%s, '''')',
                 pgsbert.text_of(v.source, number, 'n'), pgsbert.text_of(v.source, number, 'o')
             ),
             ' or ' order by i

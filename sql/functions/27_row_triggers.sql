@@ -237,13 +237,14 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     has_text text := (
-        select string_agg(format('new.%I::text collate "C" <> ''''', name), ' or ')
-        from unnest(v.column_names) as name
+        select string_agg(format('%s <> ''''', pgsbert.content_of(v.source, number, format('new.%I', name))), ' or ')
+        from unnest(v.column_names, v.column_numbers) as u (name, number)
     );
     changed text := (
         -- bytes decide: a collation may call different texts equal; NULL and '' are the same text to us
-        select string_agg(format('coalesce(new.%1$I::text collate "C", '''') <> coalesce(old.%1$I::text collate "C", '''')', name), ' or ')
-        from unnest(v.column_names) as name
+        select string_agg(format('coalesce(%s, '''') <> coalesce(%s, '''')',
+                                 pgsbert.content_of(v.source, number, format('new.%I', name)), pgsbert.content_of(v.source, number, format('old.%I', name))), ' or ')
+        from unnest(v.column_names, v.column_numbers) as u (name, number)
     );
     same_key text := (
         select string_agg(format('old.%1$I %2$s new.%1$I', k.name, k.operator), ' and ' order by k.place)

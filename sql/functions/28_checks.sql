@@ -72,6 +72,30 @@ end;
 $$;
 comment on function pgsbert.check_columns(regclass, text[]) is 'The attnums of the columns to embed, or PB007';
 
+create or replace function pgsbert.check_images(source regclass, numbers smallint[], template text, model pgsbert.model) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    image name := pgsbert.image_column(source, numbers);
+begin
+    if image is null then
+        return;
+    elsif template is not null or cardinality(numbers) > 1 then
+        raise exception using errcode = 'PB007',
+            message = format('column "%s" of %s is bytea: an image is embedded alone, %s', image, source,
+                             case when template is not null then 'not in a template' else 'not together with other columns' end),
+            hint = format('Give it a vectorizer of its own, columns => ''{%s}'', and the text another one with the same model and another name.', image);
+    elsif 'image' <> all (model.modalities) then
+        raise exception using errcode = 'PB004',
+            message = format('column "%s" of %s is bytea, and "%s" takes text only', image, source, model.name),
+            hint = 'For images, register a model that takes them: pgsbert model add clip-ViT-B-32, and pass it as model =>. '
+                'Text that is kept as bytea needs a generated column: convert_from(...) STORED.';
+    end if;
+end;
+$$;
+comment on function pgsbert.check_images(regclass, smallint[], text, pgsbert.model) is 'Raises PB007 for an image beside other columns or in a template, PB004 for one given to a model for text';
+
 create or replace function pgsbert.read_template(template text, out columns text[], out by_position text)
 language plpgsql immutable
 set search_path = pg_catalog, pg_temp

@@ -28,6 +28,7 @@ begin
         select t.columns, t.by_position into columns, template from pgsbert.read_template(template) as t;
     end if;
     numbers := pgsbert.check_columns(source, columns);
+    perform pgsbert.check_images(source, numbers, template, m);
     perform pgsbert.check_option('storage', storage, array['column', 'table']);
     perform pgsbert.check_option('distance', distance, array['cosine', 'l2', 'inner_product']);
     perform pgsbert.check_option('index', index, array['hnsw', 'none']);
@@ -132,13 +133,14 @@ declare
     -- named to sort after the table's own BEFORE triggers, which may rewrite the text
     prefix text := format('zzzz_pgsbert_%s', v.id);
     empties text := (
-        select string_agg(format('coalesce(new.%I::text, '''') collate "C" = ''''', name), ' and ')
-        from unnest(v.column_names) as name
+        select string_agg(format('coalesce(%s, '''') = ''''', pgsbert.content_of(v.source, number, format('new.%I', name))), ' and ')
+        from unnest(v.column_names, v.column_numbers) as u (name, number)
     );
     changes text := (
         -- the same comparison as in enqueue_sql: what is cleared here must be queued there
-        select string_agg(format('coalesce(new.%1$I::text collate "C", '''') <> coalesce(old.%1$I::text collate "C", '''')', name), ' or ')
-        from unnest(v.column_names) as name
+        select string_agg(format('coalesce(%s, '''') <> coalesce(%s, '''')',
+                                 pgsbert.content_of(v.source, number, format('new.%I', name)), pgsbert.content_of(v.source, number, format('old.%I', name))), ' or ')
+        from unnest(v.column_names, v.column_numbers) as u (name, number)
     );
     has_generated boolean := exists (
         select from pg_attribute as a

@@ -15,7 +15,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    wanted text := case kind when 'embed' then 'bi-encoder' when 'classify' then 'classifier' else 'cross-encoder' end;
+    wanted text := case
+        when kind in ('embed', 'embed_image') then 'bi-encoder'
+        when kind = 'classify' then 'classifier'
+        else 'cross-encoder'
+    end;
     m pgsbert.model;
 begin
     select * into m from pgsbert.model as r
@@ -33,12 +37,16 @@ begin
             ));
     elsif m.kind <> wanted then
         raise exception using errcode = 'PB004',
-            message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, kind, wanted),
+            message = format('"%s" is a %s: to %s, a %s is needed', m.name, m.kind, split_part(kind, '_', 1), wanted),
             hint = case m.kind
                 when 'bi-encoder' then 'It embeds one text: pgsbert.embed.'
                 when 'cross-encoder' then 'It scores documents against a query: pgsbert.rerank.'
                 else format('It says which of %s holds for two texts: pgsbert.classify.', array_to_string(m.labels, ', '))
             end;
+    elsif kind = 'embed_image' and 'image' <> all (m.modalities) then
+        raise exception using errcode = 'PB004',
+            message = format('"%s" takes text only', m.name),
+            hint = 'Register a model that takes images: pgsbert model add clip-ViT-B-32, and pass it as model =>.';
     end if;
     return m;
 end;
@@ -66,8 +74,13 @@ begin
                            else format('no worker has been seen for %s: start one with pgsbert worker',
                                        date_trunc('second', clock_timestamp() - last_seen)) end;
     end if;
-    insert into pgsbert.request as r (kind, model, query, texts, deadline)
-    values (put.kind, m.name, put.query, put.texts, clock_timestamp() + least(patience, interval '1 hour'))
+    insert into pgsbert.request as r (kind, model, query, texts, images, deadline)
+    values (
+        -- an image is embedded as a text is; it comes in hexadecimal digits, which need no quotes inside an array
+        split_part(put.kind, '_', 1), m.name, put.query, case when put.kind = 'embed_image' then '{}' else put.texts end,
+        case when put.kind = 'embed_image' then array(select decode(digits, 'hex') from unnest(put.texts) as digits) end,
+        clock_timestamp() + least(patience, interval '1 hour')
+    )
     returning r.token into ticket;
     perform pg_notify('pgsbert_request', '');
     return ticket;

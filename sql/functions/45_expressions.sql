@@ -14,6 +14,9 @@ begin atomic
         left join tracked as t on m.found[1] = '{' || t.place || '}'
     )
     select case
+        when pgsbert.image_column(v.source, v.column_numbers) is not null then
+            (select format('coalesce(pgsbert.readable_image(%s.%I::bytea), '''')', alias, a.attname)
+             from pg_attribute as a where a.attrelid = v.source and a.attnum = v.column_numbers[1])
         when v.template is null then
             (select format('pg_catalog.concat_ws(E''\n'', %s)', string_agg(format('nullif(%s, '''')', content), ', ' order by place)) from tracked)
         else (
@@ -25,7 +28,7 @@ begin atomic
         )
     end;
 end;
-comment on function pgsbert.document_expression(pgsbert.vectorizer, text) is 'The text of a row as it is embedded';
+comment on function pgsbert.document_expression(pgsbert.vectorizer, text) is 'The text or image of a row as it is embedded';
 
 create or replace function pgsbert.target_name(v pgsbert.vectorizer) returns name
 language sql stable
@@ -102,7 +105,16 @@ comment on function pgsbert.distance_expression(pgsbert.vectorizer, text) is 'Th
 create or replace function pgsbert.item_expression(v pgsbert.vectorizer) returns text
 language sql stable
 set search_path = pg_catalog, pg_temp
-return format('to_jsonb(s.*) - %L::text[]', array(
-    select a.attname from pg_attribute as a where a.attrelid = v.source and a.atttypid = pgsbert.vector_type() and not a.attisdropped
-));
-comment on function pgsbert.item_expression(pgsbert.vectorizer) is 'A row as jsonb, without its vectors';
+return case
+    when pgsbert.image_column(v.source, v.column_numbers) is null then format('to_jsonb(s.*) - %L::text[]', array(
+        select a.attname from pg_attribute as a where a.attrelid = v.source and a.atttypid = pgsbert.vector_type() and not a.attisdropped
+    ))
+    -- left out before, not after: an image is megabytes, and twice as long in jsonb
+    else (
+        select format('(select to_jsonb(item.*) from (select %s) as item)', string_agg(format('s.%I', a.attname), ', ' order by a.attnum))
+        from pg_attribute as a
+        where a.attrelid = v.source and a.attnum > 0 and not a.attisdropped
+          and a.atttypid <> pgsbert.vector_type() and a.attnum <> all (v.column_numbers)
+    )
+end;
+comment on function pgsbert.item_expression(pgsbert.vectorizer) is 'A row as jsonb, without its vectors and its image';

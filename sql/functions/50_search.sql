@@ -35,6 +35,11 @@ declare
 begin
     v := pgsbert.vectorizer_numbered(vectorizer_id);
     perform pgsbert.check_searchable(v, rerank);
+    if rerank and pgsbert.image_column(v.source, v.column_numbers) is not null then
+        raise exception using errcode = 'PB007',
+            message = format('the rows of "%s" are images: a cross-encoder reads texts', v.name),
+            hint = 'Search without rerank.';
+    end if;
     if item = 'jsonb' then
         item := pgsbert.item_expression(v);
     else

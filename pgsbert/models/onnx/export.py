@@ -78,6 +78,8 @@ def _export_encoder(source: Path, folder: Path, name: str) -> Manifest:
     from pgsbert.models.sbert import load_encoder, sentence_transformer
 
     encoder = load_encoder(str(source), device="cpu")
+    if encoder.model.takes_images:
+        raise ModelLoadError(f"{name} takes images: no graph of it is exported.")
     expected = encoder.encode(SENTENCES)
     network = sentence_transformer(source, "cpu", attention="eager")
 

@@ -31,6 +31,8 @@ def open_exported(model: Model, *, threads: int | None = None) -> OnnxEncoder | 
     Raises ModelNotFoundError, ModelLoadError if the files are not sound or not the registered ones, and
     ModelExportError with the reason if ONNX Runtime cannot run them.
     """
+    if model.takes_images:
+        raise ModelLoadError(f"{model.name} takes images: no graph of it is exported.")
     folder = resolve(model.name, revision=model.revision)
     is_source = not is_exported(folder)
     if is_source:
