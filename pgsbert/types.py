@@ -43,6 +43,10 @@ class Model:
     labels: list[str] | None = None
     modalities: Sequence[str] = ("text",)
 
+    def __post_init__(self) -> None:
+        # an array of the database, or of a file in JSON, comes as a list
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+
     @property
     def takes_images(self) -> bool:
         """Whether it embeds images beside texts, in one space: it is an ImageEncoder."""

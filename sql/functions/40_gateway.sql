@@ -76,9 +76,9 @@ begin
     end if;
     insert into pgsbert.request as r (kind, model, query, texts, images, deadline)
     values (
-        -- an image is embedded as a text is; it comes in hexadecimal digits, which need no quotes inside an array
+        -- an image is embedded as a text is; it comes in base64, which is text of any encoding
         split_part(put.kind, '_', 1), m.name, put.query, case when put.kind = 'embed_image' then '{}' else put.texts end,
-        case when put.kind = 'embed_image' then array(select decode(digits, 'hex') from unnest(put.texts) as digits) end,
+        case when put.kind = 'embed_image' then array(select decode(image, 'base64') from unnest(put.texts) as image) end,
         clock_timestamp() + least(patience, interval '1 hour')
     )
     returning r.token into ticket;
