@@ -28,8 +28,7 @@ class Model:
 
     ``hash`` is the SHA-256 of the weights in hexadecimal, ``dimensions`` the length of an embedding (of a bi-encoder
     only), ``max_tokens`` where texts are truncated, the prompts are put before every text, ``labels`` are the names
-    of the classes in the order of the output (of a classifier only), ``modalities`` are text, and
-    perhaps image.
+    of the classes in the order of the output (of a classifier only), ``modalities`` are text, and perhaps image.
     """
 
     name: str
@@ -43,6 +42,10 @@ class Model:
     document_prompt: str = ""
     labels: list[str] | None = None
     modalities: Sequence[str] = ("text",)
+
+    def __post_init__(self) -> None:
+        # an array of the database, or of a file in JSON, comes as a list
+        object.__setattr__(self, "modalities", tuple(self.modalities))
 
     @property
     def takes_images(self) -> bool:

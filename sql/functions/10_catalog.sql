@@ -82,7 +82,7 @@ create or replace function pgsbert.most_image_bytes() returns integer
 language sql immutable
 set search_path = pg_catalog, pg_temp
 return 32 * 1024 * 1024;
-comment on function pgsbert.most_image_bytes() is 'The size of the largest image file that is embedded';
+comment on function pgsbert.most_image_bytes() is 'The size of the largest image of a row that is embedded';
 
 create or replace function pgsbert.readable_image(content bytea) returns bytea
 language plpgsql immutable

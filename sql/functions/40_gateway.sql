@@ -15,7 +15,11 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    wanted text := case when kind in ('embed', 'embed_image') then 'bi-encoder' when kind = 'classify' then 'classifier' else 'cross-encoder' end;
+    wanted text := case
+        when kind in ('embed', 'embed_image') then 'bi-encoder'
+        when kind = 'classify' then 'classifier'
+        else 'cross-encoder'
+    end;
     m pgsbert.model;
 begin
     select * into m from pgsbert.model as r
@@ -72,9 +76,9 @@ begin
     end if;
     insert into pgsbert.request as r (kind, model, query, texts, images, deadline)
     values (
-        -- an image is embedded as a text is; it comes in hexadecimal digits, which need no quotes inside an array
+        -- an image is embedded as a text is; it comes in base64, which is text of any encoding
         split_part(put.kind, '_', 1), m.name, put.query, case when put.kind = 'embed_image' then '{}' else put.texts end,
-        case when put.kind = 'embed_image' then array(select decode(digits, 'hex') from unnest(put.texts) as digits) end,
+        case when put.kind = 'embed_image' then array(select decode(image, 'base64') from unnest(put.texts) as image) end,
         clock_timestamp() + least(patience, interval '1 hour')
     )
     returning r.token into ticket;

@@ -5,6 +5,8 @@ language plpgsql stable parallel restricted security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    -- each byte of a question is held some twenty times, by this session and by the loopback one
+    most constant integer := 16 * 1024 * 1024;
     digest text;
     slot refcursor;
     memo record;
@@ -16,9 +18,9 @@ begin
         raise exception using errcode = 'PB007',
             message = 'an empty image has no embedding',
             hint = 'Rows whose image is empty have none either; NULL gives NULL.';
-    elsif octet_length(image) > pgsbert.most_image_bytes() then
+    elsif octet_length(image) > most then
         raise exception using errcode = 'PB007',
-            message = format('the image has %s bytes: at most %s are embedded', octet_length(image), pgsbert.most_image_bytes()),
+            message = format('the image has %s bytes: a question takes at most %s', octet_length(image), most),
             hint = 'Scale it down: a model looks at a few hundred pixels in each direction.';
     end if;
     -- Remembered for the transaction, as in embed(); the digest stands for the image, of which a session keeps no copy.
@@ -33,7 +35,7 @@ begin
             return memo.embedding;
         end if;
     end if;
-    vectors := (pgsbert.ask('embed_image', model, null, array[encode(image, 'hex')])).vectors;
+    vectors := (pgsbert.ask('embed_image', model, null, array[encode(image, 'base64')])).vectors;
     if (select count(*) filter (where name = slot::text) = 0 and count(*) < 64
         from pg_cursors where name like 'pgsbert\_image\_%') then
         open slot scroll for select digest as digest, model as model, vectors[1] as embedding;

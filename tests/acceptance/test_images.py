@@ -71,7 +71,9 @@ def test_photographs_are_embedded_found_and_refused(connection: Connection, data
             m for m in json.loads(run("model", "list", "--json", "--dsn", database.dsn)) if m["name"] == str(folder)
         ]
     assert model["modalities"] == ["text", "image"]
-    assert list(model["workers"].values()) == [f"present (torch: {folder} takes images: no graph of it is exported.)"]
+    assert list(model["workers"].values()) == [
+        f"present (torch: {folder} takes images, and runs on torch alone (pgsbert[worker]).)"
+    ]
 
     network = SentenceTransformer(str(folder), device="cpu")
     paths = [tmp_path / name for name, _ in files]

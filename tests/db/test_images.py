@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,21 +17,33 @@ from pgsbert.work import Embedded
 from tests.support import rows, run_worker, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from pgsbert.queue import Queue
+    from pgsbert.types import Vectors
     from tests.support import Database, RunningWorker
 
     Connection = psycopg.Connection[Any]
     OpenQueue = Callable[..., Awaitable[Queue]]
 
 MEBIBYTE = 2**20
-KINDS = ("column", "table", "row")
+KINDS = ("column", "table", "row", "partitioned")
 
 
-def create(connection: Connection, kind: str = "column", **options: str) -> str:
-    """Make the table photos with a vectorizer on its images; return what its vectors are read by, in order of id."""
-    connection.execute("create table photos (id int primary key, title text, image bytea)")
+def create(connection: Connection, kind: str = "column", *, existing: bytes | None = None, **options: str) -> str:
+    """Make the table photos with a vectorizer on its images; return what its vectors are read by, in order of id.
+
+    Row 1, with an image, is there before if there is one ``existing``.
+    """
+    partitioned = " partition by range (id)" if kind == "partitioned" else ""
+    connection.execute("create table photos (id int primary key, title text, image bytea)" + partitioned)
+    if partitioned:
+        # whose columns have other numbers
+        connection.execute("create table photos_of_all (image bytea, gone int, id int primary key, title text)")
+        connection.execute("alter table photos_of_all drop column gone")
+        connection.execute("alter table photos attach partition photos_of_all default")
+    if existing is not None:
+        insert(connection, 1, existing)
     stored = "table" if kind == "table" else "column"
     if kind == "row":
         options["triggers"] = "row"
@@ -79,11 +92,7 @@ def image_worker(images: Connection, database: Database) -> Iterator[RunningWork
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("image_worker")
 def test_images_of_existing_new_and_changed_rows_are_embedded(images: Connection, kind: str) -> None:
-    images.execute("create table photos (id int primary key, title text, image bytea)")
-    insert(images, 1, b"a red \x00\xff bicycle")
-    images.execute("alter table photos rename to kept")
-    vectors = create(images, kind)
-    images.execute("insert into photos select id, title, image from kept")
+    vectors = create(images, kind, existing=b"a red \x00\xff bicycle")
     for id_, image in ((2, b"a cat"), (3, b""), (4, None)):
         insert(images, id_, image)
     synced(images)
@@ -227,6 +236,25 @@ def test_images_the_model_refuses_are_failures_at_once_and_their_neighbours_are_
     assert are_of(rows(images, vectors), {id_: None if id_ in (3, 7) else b"image %d" % id_ for id_ in range(10)})
 
 
+class Broken(FakeEncoder):
+    """A model whose libraries are: it can read no image at all."""
+
+    def encode_images(self, images: Sequence[bytes], /) -> Vectors:
+        self.calls += 1
+        raise ValueError("no decoder is there")
+
+
+def test_a_model_that_fails_on_every_image_fails_no_row(images: Connection, database: Database) -> None:
+    create(images)
+    encoder = Broken(8)
+    with run_worker(database.dsn, encoder=encoder):
+        insert(images, 1, b"a cat")
+        # the batch, the image that every model reads, and the same after a rest
+        wait_until(lambda: encoder.calls >= 4)
+    assert rows(images, "select count(*) from pgsbert.failures") == [0]
+    assert rows(images, "select k1 from pgsbert.pending_1") == [1]
+
+
 @pytest.mark.usefixtures("image_worker")
 def test_an_image_that_is_too_large_is_a_failure_and_is_never_read(images: Connection) -> None:
     create(images)
@@ -289,7 +317,7 @@ def test_any_bytes_arrive_at_the_model_as_they_are(images: Connection, standard:
 
 @pytest.mark.usefixtures("image_worker")
 def test_a_question_may_carry_an_image_of_many_mebibytes(images: Connection) -> None:
-    image = b"a red bicycle " * (20 * MEBIBYTE // 14)
+    image = b"a red bicycle " * (15 * MEBIBYTE // 14)
     assert pgsbert.embed_image(images, image, model="fake-8").shape == (8,)
     assert rows(images, "select count(*) from pgsbert.request") == [0]
 
@@ -298,10 +326,10 @@ ASKED = {
     "null": ("null", "fake-8", None, ""),
     "empty": ("''", "fake-8", "PB007", "an empty image has no embedding"),
     "too large": (
-        "decode(repeat('00', 32 * 1024 * 1024 + 1), 'hex')",
+        "decode(repeat('00', 16 * 1024 * 1024 + 1), 'hex')",
         "fake-8",
         "PB007",
-        "has 33554433 bytes: at most 33554432",
+        "has 16777217 bytes: a question takes at most 16777216",
     ),
     "text only": ("'a cat'", "fake-384", "PB004", '"fake-384" takes text only'),
     "cross-encoder": ("'a cat'", "fake-reranker", "PB004", "to embed, a bi-encoder is needed"),
@@ -337,7 +365,7 @@ async def test_questions_are_claimed_without_their_images(images: Connection, da
     # nobody answers: what is put stays
     images.execute("insert into pgsbert.worker (host, pid, version) values ('here', 1, '0')")
     for number in range(3):
-        digits = (b"image %d" % number).hex()
+        digits = base64.b64encode(b"image %d" % number).decode()
         # a statement without parameters, as the gateway sends it
         images.execute(f"select pgsbert.put('embed_image', 'fake-8', null, '{{{digits}}}', '1 min')")
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as opened:

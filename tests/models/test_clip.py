@@ -22,6 +22,7 @@ from pgsbert.models import engine
 from pgsbert.models.engine import TorchImageEncoder
 from pgsbert.models.images import decode
 from pgsbert.models.load import Runtime, inspect, load
+from pgsbert.models.onnx.export import export
 from pgsbert.models.sbert import load_encoder
 from pgsbert.types import Model
 from tests import clip
@@ -159,12 +160,14 @@ def test_the_model_says_what_to_register(folder: Path) -> None:
     assert model.takes_images
 
 
-def test_it_runs_on_torch_and_says_why(folder: Path) -> None:
+def test_it_runs_on_torch_and_says_why(folder: Path, tmp_path: Path) -> None:
     registered = Model(name=str(folder), kind="bi-encoder", modalities=["text", "image"])
     loaded = load(registered)
-    assert loaded.engine == f"torch: {folder} takes images: no graph of it is exported."
-    with pytest.raises(ModelLoadError, match="takes images: no graph of it is exported"):
+    assert loaded.engine == f"torch: {folder} takes images, and runs on torch alone (pgsbert[worker])."
+    with pytest.raises(ModelLoadError, match="takes images, and runs on torch alone"):
         load(registered, Runtime(engine="onnx"))
+    with pytest.raises(ModelLoadError, match="takes images, and runs on torch alone"):
+        export(folder, tmp_path, "a model")
 
 
 def test_a_model_that_takes_text_only_is_not_loaded_for_images(minilm: Path) -> None:

@@ -79,7 +79,7 @@ def _export_encoder(source: Path, folder: Path, name: str) -> Manifest:
 
     encoder = load_encoder(str(source), device="cpu")
     if encoder.model.takes_images:
-        raise ModelLoadError(f"{name} takes images: no graph of it is exported.")
+        raise ModelLoadError(f"{name} takes images, and runs on torch alone (pgsbert[worker]).")
     expected = encoder.encode(SENTENCES)
     network = sentence_transformer(source, "cpu", attention="eager")
 

@@ -32,7 +32,7 @@ def open_exported(model: Model, *, threads: int | None = None) -> OnnxEncoder | 
     ModelExportError with the reason if ONNX Runtime cannot run them.
     """
     if model.takes_images:
-        raise ModelLoadError(f"{model.name} takes images: no graph of it is exported.")
+        raise ModelLoadError(f"{model.name} takes images, and runs on torch alone (pgsbert[worker]).")
     folder = resolve(model.name, revision=model.revision)
     is_source = not is_exported(folder)
     if is_source:
