@@ -29,6 +29,10 @@ def add(
         Optional[str],
         typer.Option("--revision", help="Commit on the hub to pin."),
     ] = None,
+    dimensions: Annotated[
+        Optional[int],
+        typer.Option("--dimensions", min=1, max=16_000, help="Keep the first N, as truncate_dim; its name is NAME@N."),
+    ] = None,
     default: Annotated[bool, typer.Option("--default", help="Make it the default of its kind.")] = False,
     allow_fake: AllowFake = False,
 ) -> None:
@@ -37,13 +41,15 @@ def add(
 
     if name is None and Path(model).is_dir():
         model = str(Path(model).resolve())  # a worker may run in another folder
-    found = inspect(model, revision=revision, allow_fake=allow_fake)
-    found = replace(found, name=name or found.name)
+    cut = f"@{dimensions}" if dimensions else ""
+    found = inspect(model + cut, revision=revision, allow_fake=allow_fake)
+    found = replace(found, name=name + cut if name else found.name)
     with connect(database_dsn(dsn)) as connection:
         registry.add(connection, found, default=default)
     size = f", {found.dimensions} dimensions" if found.dimensions else ""
     tokens = f", {found.max_tokens} tokens" if found.max_tokens else ""
-    typer.echo(f"{found.name} is registered: {found.kind}{size}{tokens}.")
+    labels = f", labels {', '.join(found.labels)}" if found.labels else ""
+    typer.echo(f"{found.name} is registered: {found.kind}{size}{tokens}{labels}.")
 
 
 @app.command("list")

@@ -20,7 +20,7 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 TO_SAFETENSORS = (
     "convert it once, where you trust it: "
     'python -c "from sentence_transformers import SentenceTransformer as S; '
-    "S('FOLDER').save_pretrained('NEW_FOLDER')\" (CrossEncoder for a reranker)"
+    "S('FOLDER').save_pretrained('NEW_FOLDER')\" (CrossEncoder for a reranker or a classifier)"
 )
 
 
