@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import NullPool
 
 from pgsbert.errors import SchemaError
 from pgsbert.schema import head, install
-from pgsbert.sqlalchemy import Vectorizer
+from pgsbert.sqlalchemy import Vectorizer, embedded_column
 from tests.integrations.alchemy.project import Project, notes
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support import Database
 
 
@@ -84,3 +84,22 @@ def test_a_drop_written_by_hand_has_no_reverse() -> None:
 
     with pytest.raises(ValueError, match='What vectorizer "notes" was made of is not known'):
         DropVectorizerOp("notes").reverse()
+
+
+def test_the_document_shows_what_autogenerate_writes(project: Project) -> None:
+    class Own(DeclarativeBase):
+        pass
+
+    class Recipe(Own):
+        __tablename__ = "recipes"
+
+        id: Mapped[int] = mapped_column(primary_key=True)
+        title: Mapped[str]
+        method: Mapped[str]
+        minutes: Mapped[int]
+        embedding: Mapped[Any] = embedded_column("title", "method")
+
+    text = project.generate(Own.metadata)
+    document = (Path(__file__).parents[3] / "docs" / "alembic.md").read_text(encoding="utf-8")
+    shown = document.split("```text\n")[1].split("```")[0]
+    assert text.endswith(shown)
