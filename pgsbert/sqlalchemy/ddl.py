@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import String
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 
+from pgsbert.declared import NOT_INSTALLED
+from pgsbert.errors import SchemaError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Table
     from sqlalchemy.sql.compiler import DDLCompiler, IdentifierPreparer
 
     from pgsbert.declared import VectorizerSpec
+
+MISSING = ("3F000", "42883", "42P01")  # no such schema, function, relation
 
 
 class CreateVectorizer(ExecutableDDLElement):
@@ -30,6 +39,17 @@ class DropVectorizer(ExecutableDDLElement):
         self.name = name
         self.drop_vectors = drop_vectors
         self.if_exists = if_exists
+
+
+@contextmanager
+def explaining() -> Iterator[None]:
+    """Raise SchemaError where what is called is missing because pgsbert is."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in MISSING:
+            raise SchemaError(NOT_INSTALLED) from error
+        raise
 
 
 def qualified_name(preparer: IdentifierPreparer, table: Table) -> str:

@@ -6,19 +6,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, MetaData, Table, event, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import ColumnProperty, Mapper
 from sqlalchemy.orm.exc import UnmappedColumnError
 
-from pgsbert.declared import IS_INSTALLED, NOT_INSTALLED
-from pgsbert.errors import SchemaError
-from pgsbert.sqlalchemy.ddl import CreateVectorizer, DropVectorizer, qualified_name
+from pgsbert.declared import IS_INSTALLED
+from pgsbert.sqlalchemy.ddl import CreateVectorizer, DropVectorizer, explaining, qualified_name
 from pgsbert.sqlalchemy.vectorizer import vectorizers_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm.state import InstanceState
-
-MISSING = ("3F000", "42883", "42P01")  # no such schema, function, relation
 
 
 @event.listens_for(Table, "after_create")
@@ -26,12 +22,8 @@ def _create(table: Table, connection: Connection, **_: Any) -> None:
     if connection.dialect.name != "postgresql":
         return
     for spec in vectorizers_of(table).values():
-        try:
+        with explaining():
             connection.execute(CreateVectorizer(table, spec))
-        except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) in MISSING:
-                raise SchemaError(NOT_INSTALLED) from error
-            raise
 
 
 @event.listens_for(Table, "before_drop")

@@ -93,6 +93,11 @@ def vectorizers_of(table: Table) -> Mapping[str, VectorizerSpec]:
     return {name or table.name: spec for name, spec in declared.items()}
 
 
+def forget(info: dict[Any, Any] | None) -> None:
+    """Take what is declared out of a copy of Table.info."""
+    (info or {}).pop(_KEY, None)
+
+
 def _declare(table: Table, spec: VectorizerSpec) -> None:
     declared = table.info.get(_KEY, {})
     if declared.get(spec.name, spec) != spec:

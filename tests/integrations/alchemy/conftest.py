@@ -12,10 +12,12 @@ from sqlalchemy.pool import NullPool
 
 from pgsbert.testing import FakeEncoder
 from tests.integrations.alchemy.blog import Base
+from tests.integrations.alchemy.project import Project
 from tests.support import run_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from tests.support import Database, RunningWorker
 
@@ -52,3 +54,8 @@ def small_worker(database: Database) -> Iterator[RunningWorker]:
     """Run a worker with a model of 8 dimensions."""
     with run_worker(database.dsn, encoder=FakeEncoder(8)) as running:
         yield running
+
+
+@pytest.fixture
+def project(tmp_path: Path, engine: Engine) -> Project:
+    return Project(tmp_path / "migrations", engine)

