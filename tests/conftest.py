@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -9,14 +11,14 @@ import pytest
 
 from pgsbert.database import connect_async, register_vector_async
 from pgsbert.queue import Queue, read_vectorizers
-from pgsbert.testing import new_database
+from pgsbert.testing import new_database, throwaway_server
 from pgsbert.worker.connections import ROWS_OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from pgsbert import embedded
-    from pgsbert.testing import Database, RunningWorker
+    from pgsbert.testing import Database, RunningWorker, Server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +27,27 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PGSBERT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@dataclass(frozen=True)
+class OtherServer:
+    """A server that runs already; {database} in its connection string stands for a database's name."""
+
+    pattern: str
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the connection string of a database."""
+        return self.pattern.replace("{database}", database)
+
+
+@pytest.fixture(scope="session")
+def pgsbert_server() -> Iterator[Server]:
+    """Give the server that PGSBERT_TEST_SERVER names, else an embedded one."""
+    if pattern := os.environ.get("PGSBERT_TEST_SERVER"):
+        yield OtherServer(pattern)
+        return
+    with throwaway_server() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
