@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from itertools import count
-from pathlib import Path
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
-from pgsbert import embedded, schema
 from pgsbert.database import connect_async, register_vector_async
 from pgsbert.queue import Queue, read_vectorizers
+from pgsbert.testing import new_database, throwaway_server
 from pgsbert.worker.connections import ROWS_OPTIONS
-from tests.support import Database, run_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from tests.support import RunningWorker
-
-_numbers = count(1)
+    from pgsbert import embedded
+    from pgsbert.testing import Database, RunningWorker, Server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,59 +29,63 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[embedded.EmbeddedServer]:
-    """Give the server of this test run: no durability, since nothing outlives it."""
-    # not pytest's tmp_path: as root the server runs as another user, who must reach the folder
-    folder = Path(tempfile.mkdtemp(prefix="pgsbert-test-", dir="/var/tmp"))
-    folder.chmod(0o755)
-    settings = {"fsync": "off", "max_connections": "200", "log_min_messages": "fatal"}
-    try:
-        with embedded.start(folder / "postgres", settings=settings) as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+@dataclass(frozen=True)
+class OtherServer:
+    """A server that runs already; {database} in its connection string stands for a database's name."""
+
+    pattern: str
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the connection string of a database."""
+        return self.pattern.replace("{database}", database)
 
 
 @pytest.fixture(scope="session")
-def template(server: embedded.EmbeddedServer) -> str:
-    """Give the name of a database with pgsbert installed, which the tests' databases are copies of."""
-    embedded.create_database(server, "pgsbert_template")
-    schema.install(server.dsn("pgsbert_template"))
-    with psycopg.connect(server.dsn("pgsbert_template"), autocommit=True) as connection:
-        connection.execute(
-            "insert into pgsbert.model (name, kind, dimensions, max_tokens)"
-            " values ('fake-384', 'bi-encoder', 384, 256), ('fake-8', 'bi-encoder', 8, 256),"
-            " ('fake-reranker', 'cross-encoder', null, 256)"
-        )
-        connection.execute(
-            "insert into pgsbert.model (name, kind, labels)"
-            " values ('fake-classifier', 'classifier', '{contradiction,entailment,neutral}')"
-        )
-    return "pgsbert_template"
+def pgsbert_server() -> Iterator[Server]:
+    """Give the server that PGSBERT_TEST_SERVER names, else an embedded one."""
+    if pattern := os.environ.get("PGSBERT_TEST_SERVER"):
+        yield OtherServer(pattern)
+        return
+    with throwaway_server() as running:
+        yield running
 
 
-def _copy(server: embedded.EmbeddedServer, source: str | None) -> Iterator[Database]:
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(server.dsn(), autocommit=True) as admin:
-        template = sql.SQL(" template {}").format(sql.Identifier(source)) if source else sql.SQL("")
-        admin.execute(sql.SQL("create database {}{}").format(sql.Identifier(name), template))
-        try:
-            yield Database(name, server.dsn(name))
-        finally:
-            admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+@pytest.fixture(scope="session")
+def server(pgsbert_server: embedded.EmbeddedServer) -> embedded.EmbeddedServer:
+    """Give the server of this test run."""
+    return pgsbert_server
+
+
+@pytest.fixture(scope="session")
+def pgsbert_setup() -> Callable[[str], object]:
+    """Register the fake models in the database that the tests' databases are copies of."""
+
+    def register(dsn: str) -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(
+                "insert into pgsbert.model (name, kind, dimensions, max_tokens)"
+                " values ('fake-384', 'bi-encoder', 384, 256), ('fake-8', 'bi-encoder', 8, 256),"
+                " ('fake-reranker', 'cross-encoder', null, 256)"
+            )
+            connection.execute(
+                "insert into pgsbert.model (name, kind, labels)"
+                " values ('fake-classifier', 'classifier', '{contradiction,entailment,neutral}')"
+            )
+
+    return register
 
 
 @pytest.fixture
 def empty_database(server: embedded.EmbeddedServer) -> Iterator[Database]:
     """Give a database without pgsbert."""
-    yield from _copy(server, None)
+    with new_database(server) as made:
+        yield made
 
 
 @pytest.fixture
-def database(server: embedded.EmbeddedServer, template: str) -> Iterator[Database]:
+def database(pgsbert_database: Database) -> Database:
     """Give a database with pgsbert, the models fake-384, fake-8 and fake-reranker, and no worker."""
-    yield from _copy(server, template)
+    return pgsbert_database
 
 
 @pytest.fixture
@@ -97,10 +96,9 @@ def connection(database: Database) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def worker(database: Database) -> Iterator[RunningWorker]:
-    """Run a worker with the fake 384-dimensional model."""
-    with run_worker(database.dsn) as running:
-        yield running
+def worker(pgsbert_worker: RunningWorker) -> RunningWorker:
+    """Run a worker with stand-ins for the models."""
+    return pgsbert_worker
 
 
 @pytest.fixture
@@ -132,6 +130,7 @@ def articles(connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 
 
 @pytest.fixture(scope="module")
-def shared_database(server: embedded.EmbeddedServer, template: str) -> Iterator[Database]:
+def shared_database(server: embedded.EmbeddedServer, pgsbert_template: str) -> Iterator[Database]:
     """Give one database like `database` to all tests of a file, which roll back or name their tables apart."""
-    yield from _copy(server, template)
+    with new_database(server, pgsbert_template) as made:
+        yield made

@@ -1,54 +1,25 @@
-"""What tests use besides fixtures: a database at hand, conditions to wait for, a worker in a thread."""
+"""What tests use besides fixtures: the testing kit's own, conditions to wait for, a worker in a process."""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 
-from pgsbert.testing import FakeClassifier, FakeEncoder, FakeReranker
-from pgsbert.worker import Options, Worker
+from pgsbert.testing import Database, RunningWorker, run_worker
+from pgsbert.testing.database import rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgsbert.types import LoadedModel, Model
-
-
-@dataclass(frozen=True)
-class Database:
-    """One test's database."""
-
-    name: str
-    dsn: str
-
-    def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
-        """Open an autocommit connection."""
-        return psycopg.connect(self.dsn, autocommit=True, **parameters)
-
-    def execute(self, query: str, *parameters: object) -> list[Any]:
-        """Run a statement on a connection of its own and return its rows."""
-        with self.connect() as connection:
-            return rows(connection, query, *parameters)
-
-
-def rows(connection: psycopg.Connection[Any], query: str, *parameters: object) -> list[Any]:
-    """Run a statement; one-column rows come as values."""
-    cursor = connection.execute(query, parameters or None)
-    if cursor.description is None:
-        return []
-    fetched = cursor.fetchall()
-    return [row[0] for row in fetched] if len(cursor.description) == 1 else fetched
+__all__ = ["Database", "RunningWorker", "rows", "run_worker", "wait_until", "worker_process"]
 
 
 def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> Any:
@@ -59,55 +30,6 @@ def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> Any
             pytest.fail("the condition did not become true in time")
         time.sleep(0.01)
     return value
-
-
-@dataclass
-class RunningWorker:
-    """A worker in a thread of the test, with models whose calls can be counted."""
-
-    worker: Worker
-    encoder: FakeEncoder
-    reranker: FakeReranker
-
-    def load(self, model: Model) -> LoadedModel:
-        """Return the fake of the asked kind."""
-        fakes: dict[str, LoadedModel] = {"bi-encoder": self.encoder, "cross-encoder": self.reranker}
-        return fakes.get(model.kind) or FakeClassifier()
-
-
-@contextmanager
-def run_worker(
-    dsn: str,
-    *,
-    encoder: FakeEncoder | None = None,
-    poll: timedelta = timedelta(seconds=5),
-    sweep_every: timedelta = timedelta(minutes=10),
-    poll_only: bool = False,
-    load: Callable[[Model], LoadedModel] | None = None,
-) -> Iterator[RunningWorker]:
-    """Run a worker until the block ends; the first call to ``embed`` may come before it is up."""
-    loop = asyncio.new_event_loop()
-    running = RunningWorker(None, encoder or FakeEncoder(384), FakeReranker())  # type: ignore[arg-type]  # made in its loop
-    ready = threading.Event()
-
-    async def work() -> None:
-        options = Options(dsn=dsn, poll_only=poll_only, poll=poll, sweep_every=sweep_every)
-        running.worker = Worker(options, load or running.load)
-        ready.set()
-        await running.worker.run()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(work()), daemon=True)
-    thread.start()
-    ready.wait(10)
-    try:
-        with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
-            wait_until(lambda: rows(connection, "select id from pgsbert.worker"))
-        yield running
-    finally:
-        loop.call_soon_threadsafe(running.worker.stop)
-        thread.join(20)
-        assert not thread.is_alive()
-        loop.close()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 from pgsbert import gateway
 from pgsbert.cli.options import Dsn
 from pgsbert.errors import UsageError
-from pgsbert.settings import database_dsn
+from pgsbert.settings import database_dsn, first_line
 
 app = typer.Typer(name="gateway", help="The loopback connection of embed(): set-password.", no_args_is_help=True)
 
@@ -53,11 +53,7 @@ def set_password(
 
 def _password(file: Path | None) -> str:
     if file is not None:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"Cannot read the password from {file}: {error}.") from error
-        password = lines[0] if lines else ""
+        password = first_line(file)
     elif VARIABLE in os.environ:
         password = os.environ[VARIABLE]
     elif sys.stdin.isatty():

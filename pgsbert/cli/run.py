@@ -75,7 +75,7 @@ def worker(
     _log_to_stderr()
     options = Options(
         dsn=database_dsn(dsn),
-        listen_dsn=listen_dsn,
+        listen_dsn=None if listen_dsn is None else database_dsn(listen_dsn),
         poll_only=poll_only,
         drain=drain,
         poll=timedelta(seconds=poll if poll is not None else 1 if poll_only else 5),

@@ -73,6 +73,11 @@ class Worker:
         self._is_worn_out = False
 
     @property
+    def is_connected(self) -> bool:
+        """Tell whether this worker is registered in the database and takes rows and questions."""
+        return self._rows is not None
+
+    @property
     def unready(self) -> str | None:
         """Why this worker does not serve at the moment, None if it does: connected, listening, its models loaded."""
         if self._stop.is_set():

@@ -311,7 +311,7 @@ def test_a_password_is_asked_for_by_no_argument(installed: SecuredServer, tmp_pa
     (tmp_path / "empty").write_text("\n")
     for arguments, said in (
         ((), "There is no terminal to ask for the password: set PGSBERT_GATEWAY_PASSWORD, or give --password-file."),
-        (("--password-file", str(tmp_path / "empty")), "The password is empty or holds a zero byte."),
+        (("--password-file", str(tmp_path / "empty")), "first line is empty."),
         (("--password-file", str(tmp_path / "none")), "Cannot read the password from "),
     ):
         done = pgsbert("gateway", "set-password", *arguments, "--dsn", dsn)
