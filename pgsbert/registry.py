@@ -22,7 +22,7 @@ def add(connection: psycopg.Connection[Any], model: Model, *, default: bool) -> 
     comes from these.
     """
     with connection.transaction():
-        cursor = connection.execute(statement("add_model"), {**asdict(model), "modalities": list(model.modalities)})
+        cursor = connection.execute(statement("add_model"), asdict(model))
         if cursor.rowcount == 0:
             raise UsageError(
                 f'A model is already registered as "{model.name}", with other weights: '

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One open question: texts or images to embed, documents to score, or a pair to classify."""
+    """One open question: texts or images to embed, documents to score for a query, or hypotheses about a premise."""
 
     id: int
     kind: Literal["embed", "rerank", "classify"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NewType, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -41,11 +41,7 @@ class Model:
     query_prompt: str = ""
     document_prompt: str = ""
     labels: list[str] | None = None
-    modalities: Sequence[str] = ("text",)
-
-    def __post_init__(self) -> None:
-        # an array of the database, or of a file in JSON, comes as a list
-        object.__setattr__(self, "modalities", tuple(self.modalities))
+    modalities: list[str] = field(default_factory=lambda: ["text"])
 
     @property
     def takes_images(self) -> bool:

@@ -50,7 +50,7 @@ class FakeEncoder:
             dimensions=dimensions,
             max_tokens=MAX_WORDS,
             similarity="cosine",
-            modalities=("text", "image"),
+            modalities=["text", "image"],
         )
         self.calls = 0
         self.texts = 0

@@ -170,7 +170,7 @@ def _loading(folder: Path, *, optional: str | None = None) -> Iterator[None]:
         ) from error
 
 
-def _modalities(network: SentenceTransformer, folder: Path) -> tuple[str, ...]:
+def _modalities(network: SentenceTransformer, folder: Path) -> list[str]:
     """Return text, and image for a model of both; refuse models of other media, or without text.
 
     Combinations and chats of these are left unused.
@@ -182,7 +182,7 @@ def _modalities(network: SentenceTransformer, folder: Path) -> tuple[str, ...]:
     if "text" not in found or {"audio", "video"} & set(found):
         takes = ", ".join(sorted(part for part in found if isinstance(part, str)))
         raise ModelLoadError(f"{folder} takes {takes}: choose a model for text, or for text and images.")
-    return ("text", "image") if "image" in found else ("text",)
+    return ["text", "image"] if "image" in found else ["text"]
 
 
 def _check_prompts(network: SentenceTransformer, folder: Path, *, prompted: bool) -> None:

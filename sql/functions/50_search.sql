@@ -24,6 +24,20 @@ end;
 $$;
 comment on function pgsbert.check_searchable(pgsbert.vectorizer, boolean) is 'Raises PB008 where a table or column that a search needs was dropped';
 
+create or replace function pgsbert.check_texts(v pgsbert.vectorizer) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if pgsbert.image_column(v.source, v.column_numbers) is not null then
+        raise exception using errcode = 'PB007',
+            message = format('the rows of "%s" are images: a cross-encoder reads texts', v.name),
+            hint = 'Search without rerank.';
+    end if;
+end;
+$$;
+comment on function pgsbert.check_texts(pgsbert.vectorizer) is 'Raises PB007 for a vectorizer of images, where a cross-encoder is to read its rows';
+
 create or replace function pgsbert.search_sql(vectorizer_id integer, item text, rerank boolean) returns text
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -35,10 +49,8 @@ declare
 begin
     v := pgsbert.vectorizer_numbered(vectorizer_id);
     perform pgsbert.check_searchable(v, rerank);
-    if rerank and pgsbert.image_column(v.source, v.column_numbers) is not null then
-        raise exception using errcode = 'PB007',
-            message = format('the rows of "%s" are images: a cross-encoder reads texts', v.name),
-            hint = 'Search without rerank.';
+    if rerank then
+        perform pgsbert.check_texts(v);
     end if;
     if item = 'jsonb' then
         item := pgsbert.item_expression(v);
@@ -137,6 +149,7 @@ begin
             message = format('item is %s, and "%s" embeds rows of %s', pg_typeof(item), v.name, v.source),
             hint = format('Pass the row itself: select pgsbert.document(%L, t) from %s as t', v.name, v.source);
     end if;
+    perform pgsbert.check_texts(v);
     execute format('select %s from (select ($1).*) as s', pgsbert.document_expression(v, 's')) into content using item;
     return content;
 end;

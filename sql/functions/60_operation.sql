@@ -152,7 +152,7 @@ begin atomic
     where p.proname = any (array[
         'embed', 'embed_for', 'embed_image', 'similarity', 'rerank', 'classify', 'search', 'similar_to', 'vectors', 'document',
         -- what these call as their caller
-        'document_expression',
+        'document_expression', 'check_texts', 'image_column', 'column_type',
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'vectors_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
@@ -162,7 +162,7 @@ begin atomic
         -- what these call as their caller
         'vectorizer_exists', 'is_vectorizer', 'register_vectorizer', 'build_vectorizer', 'unregister_vectorizer', 'register_side',
         'bi_encoder_named', 'check_owner', 'caller', 'create_triggers', 'create_row_triggers', 'always_fire', 'grant_to_worker', 'create_side', 'create_search', 'search_body',
-        'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'vector_key', 'key_columns', 'key_index', 'column_type', 'content_of', 'vector_type', 'vector_schema',
+        'drop_search', 'leave_table', 'worker_columns', 'is_ours', 'made_for', 'free_name', 'neighbors_sql', 'vector_key', 'key_columns', 'key_index', 'content_of', 'vector_type', 'vector_schema',
         'side_match', 'announce', 'limit_lock_waits', 'raise_held', 'orphans', 'drop_orphans'
     ]);
 end;

@@ -169,6 +169,9 @@ def test_images_cannot_be_reranked(images: Connection) -> None:
     with pytest.raises(psycopg.Error, match="are images: a cross-encoder reads texts") as refused:
         images.execute("select * from photos_search('a red bicycle', rerank => true)")
     assert refused.value.sqlstate == "PB007"
+    insert(images, 1, b"a cat")
+    with pytest.raises(psycopg.Error, match="are images: a cross-encoder reads texts"):
+        images.execute("select pgsbert.document('photos', p) from photos as p")
 
 
 REFUSED = {

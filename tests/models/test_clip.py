@@ -156,7 +156,7 @@ def test_both_layouts_have_the_same_numbers(tmp_path: Path) -> None:
 def test_the_model_says_what_to_register(folder: Path) -> None:
     model = inspect(str(folder))
     assert (model.kind, model.dimensions, model.max_tokens) == ("bi-encoder", clip.DIMENSIONS, 32)
-    assert model.modalities == ("text", "image")
+    assert model.modalities == ["text", "image"]
     assert model.takes_images
 
 
