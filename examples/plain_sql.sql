@@ -35,7 +35,7 @@ LIMIT 2;
 SELECT r.title
 FROM recipes_neighbors AS n
 JOIN recipes AS r ON r.id = n.neighbor_id
-WHERE n.id = (SELECT id FROM recipes WHERE title = 'Leek and potato soup')
+WHERE n.id = (SELECT id FROM recipes WHERE title = 'Lentil stew')
 ORDER BY n.distance
 LIMIT 1;
 

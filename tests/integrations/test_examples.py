@@ -29,7 +29,7 @@ FOUND = [
     "Fruit salad|0.32",
     "Fruit salad|10",
     "Pancakes|20",
-    "Lentil stew",
+    "Leek and potato soup",
     "Pumpkin pie",
     "",  # of drop_vectorizer
 ]
