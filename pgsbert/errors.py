@@ -37,3 +37,11 @@ class ModelHangsError(PgsbertError):
 
 class VectorizerTimeoutError(PgsbertError):
     """Rows were still waiting to be embedded when the time was over."""
+
+
+class DataError(PgsbertError):
+    """The labelled pairs cannot be trained or judged on: the text says which row, column or label, and why."""
+
+
+class TrainingError(PgsbertError):
+    """A training could not go on: memory, disk; the text says what is kept and how to go on."""

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import ask, gateway, models, operate, run, setup
+from pgsbert.cli import ask, evaluate, gateway, models, operate, run, setup, train
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ app.command()(ask.search)
 app.command()(ask.rerank)
 app.add_typer(models.app)
 app.add_typer(gateway.app)
+app.add_typer(train.app)
+app.add_typer(evaluate.app)
 
 
 def main() -> None:
