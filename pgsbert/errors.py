@@ -49,3 +49,11 @@ class VectorizerTimeoutError(PgsbertError):
 
 class MissingPackageError(PgsbertError):
     """A package of an extra is not installed; the text says which extra brings it."""
+
+
+class DataError(PgsbertError):
+    """The labelled pairs cannot be trained or judged on: the text says which row, column or label, and why."""
+
+
+class TrainingError(PgsbertError):
+    """A training could not go on: memory, disk; the text says what is kept and how to go on."""

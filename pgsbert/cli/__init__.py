@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 import pgsbert
-from pgsbert.cli import analyse, ask, gateway, models, operate, run, setup
+from pgsbert.cli import analyse, ask, evaluate, gateway, models, operate, run, setup, train
 from pgsbert.errors import PgsbertError, UsageError
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ app.command()(analyse.cluster)
 app.command()(analyse.duplicates)
 app.add_typer(models.app)
 app.add_typer(gateway.app)
+app.add_typer(train.app)
+app.add_typer(evaluate.app)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -35,6 +37,13 @@ Threads = Annotated[
     Optional[int],
     typer.Option("--threads", min=1, help="Threads for one batch; else one a core.", show_default=False),
 ]
+
+
+def log_to_stderr() -> None:
+    """Let a command that runs for long tell of itself on stderr, one event a line."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    for chatty in ("httpx", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], screen: Live | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads
+from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads, log_to_stderr
 from pgsbert.errors import ModelHangsError, UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
@@ -72,7 +71,7 @@ def worker(
         raise UsageError("--poll-only does not listen: leave it out, or --listen-dsn.")
     runtime = Runtime(engine=engine, device=device, threads=threads, allow_fake=allow_fake)
 
-    _log_to_stderr()
+    log_to_stderr()
     options = Options(
         dsn=database_dsn(dsn),
         listen_dsn=None if listen_dsn is None else database_dsn(listen_dsn),
@@ -123,7 +122,7 @@ def up(
     """Run the embedded PostgreSQL and a worker until Ctrl-C or SIGTERM; prints the connection string on stdout."""
     from pgsbert import embedded, schema, sidecar
 
-    _log_to_stderr()
+    log_to_stderr()
     with _ending_in_order(), embedded.start() as server:
         embedded.create_database(server, database)
         dsn = server.dsn(database)
@@ -143,12 +142,6 @@ def _serve_metrics(one: Worker, address: str, port: int) -> None:
     except OSError as error:
         raise UsageError(f"The metrics cannot be served on {address}:{port}: {error.strerror}.") from error
     log("metrics_served", address=address, port=server.server_port)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _call_at_eof(stop: Callable[[], None]) -> None:

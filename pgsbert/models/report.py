@@ -29,11 +29,11 @@ class _Collector(logging.Handler):
 
 
 @contextmanager
-def quiet_loading(where: object, *, optional: str | None = None) -> Iterator[None]:
+def quiet_loading(where: object, *, optional: tuple[str, ...] = ()) -> Iterator[None]:
     """Keep what the libraries log while loading from ``where`` and pass it on at DEBUG.
 
     Raises ModelLoadError if weights were missing and therefore random (each process would compute other
-    numbers), except those whose name contains ``optional``.
+    numbers), except those whose name contains one of ``optional``.
     """
     from transformers.utils import logging as switches  # its functions carry no types
 
@@ -56,13 +56,13 @@ def quiet_loading(where: object, *, optional: str | None = None) -> Iterator[Non
     _judge(collector.messages, where, optional)
 
 
-def _judge(messages: list[str], where: object, optional: str | None) -> None:
+def _judge(messages: list[str], where: object, optional: tuple[str, ...]) -> None:
     for message in messages:
         log.debug("while loading %s: %s", where, message)
         if "newly initialized" not in message:
             continue
         random = [one or other for one, other in MISSING.findall(message)]
-        if lost := [name for name in random if optional is None or optional not in name]:
+        if lost := [name for name in random if not any(part in name for part in optional)]:
             raise ModelLoadError(
                 f"The weights in {where} lack {', '.join(lost[:3])}: they would start at random. "
                 "Fetch the model again, or give the one that was trained for this task."

@@ -39,7 +39,7 @@ def load_encoder(name_or_path: str, *, revision: str | None = None, device: str 
     started = time.perf_counter()
     folder = _folder(name_or_path, revision, "bi-encoder")
     query_prompt, document_prompt = prompts(folder)
-    with _loading(folder, optional="pooler"):  # most bi-encoders neither use nor store one
+    with _loading(folder, optional=("pooler",)):  # most bi-encoders neither use nor store one
         network = sentence_transformer(folder, device, dimensions=dimensions_in(name_or_path))
         modalities = _modalities(network, folder)
         _check_prompts(network, folder, prompted=bool(query_prompt or document_prompt))
@@ -150,7 +150,7 @@ def _safely(attention: str | None) -> dict[str, object]:
 
 
 @contextmanager
-def _loading(folder: Path, *, optional: str | None = None) -> Iterator[None]:
+def _loading(folder: Path, *, optional: tuple[str, ...] = ()) -> Iterator[None]:
     """Turn whatever the libraries raise about the files into ModelLoadError."""
     # measured: no slower for batches of 32, and a process forked later neither warns nor hangs
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
