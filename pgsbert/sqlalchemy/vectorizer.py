@@ -11,6 +11,7 @@ from sqlalchemy.schema import SchemaItem
 
 from pgsbert.declared import Distance, Index, OnChange, Storage, Triggers, VectorizerSpec
 from pgsbert.errors import UsageError
+from pgsbert.types import OnTruncate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ class Options(TypedDict, total=False):
     distance: Distance
     index: Index
     on_change: OnChange
+    on_truncate: OnTruncate
     triggers: Triggers | None
 
 
