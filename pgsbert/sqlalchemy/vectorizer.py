@@ -11,13 +11,14 @@ from sqlalchemy.schema import SchemaItem
 
 from pgsbert.declared import Distance, Index, OnChange, Storage, Triggers, VectorizerSpec
 from pgsbert.errors import UsageError
-from pgsbert.types import OnTruncate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sqlalchemy.orm import MappedColumn
     from sqlalchemy.sql.base import SchemaEventTarget
+
+    from pgsbert.types import OnTruncate
 
 _KEY = "pgsbert.vectorizers"  # in Table.info, which SQLAlchemy copies with the table
 
