@@ -223,7 +223,8 @@ def create_vectorizer(
 
     ``columns`` are embedded one a line, or a ``template`` such as "{title}: {body}" says how: give one of them.
     ``source`` is written as in SQL, with its schema and quotes where needed. The options are those of
-    pgsbert.create_vectorizer: name, model, storage, target, distance, index, on_change, if_not_exists, triggers.
+    pgsbert.create_vectorizer: name, model, storage, target, distance, index, on_change, if_not_exists, triggers,
+    on_truncate.
     """
     given = [sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in options]
     text = sql.SQL("columns => %(columns)s::text[], template => %(template)s::text")

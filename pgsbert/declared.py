@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pgsbert.errors import UsageError
+from pgsbert.types import OnTruncate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +26,13 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "distance": get_args(Distance),
     "index": get_args(Index),
     "on_change": get_args(OnChange),
+    "on_truncate": get_args(OnTruncate),
     "triggers": get_args(Triggers),
 }
 
 READ_REGISTERED = (
     "select name, schema_name, table_name, columns, template, model, is_default_model, storage, target, distance,"
-    " index, on_change, triggers, side_schema_name, side_name from pgsbert.vectorizers order by name"
+    " index, on_change, on_truncate, triggers, side_schema_name, side_name from pgsbert.vectorizers order by name"
 )
 IS_INSTALLED = "select to_regclass('pgsbert.vectorizers') is not null"
 NOT_INSTALLED = 'Schema pgsbert is not in this database, or older than this package: run "pgsbert install" first.'
@@ -57,6 +59,7 @@ class VectorizerSpec:
     distance: Distance = "cosine"
     index: Index = "hnsw"
     on_change: OnChange = "keep"
+    on_truncate: OnTruncate = "accept"
     triggers: Triggers | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +112,7 @@ class Registered:
     def from_row(cls, row: Any) -> Registered:
         """Read one row of READ_REGISTERED."""
         name, schema, table, columns, template, model, is_default_model, *options, side_schema, side_name = row
-        storage, target, distance, index, on_change, triggers = options
+        storage, target, distance, index, on_change, on_truncate, triggers = options
         spec = VectorizerSpec(
             columns=None if columns is None else tuple(columns),
             template=template,
@@ -120,6 +123,7 @@ class Registered:
             distance=distance,
             index=index,
             on_change=on_change,
+            on_truncate=on_truncate,
             triggers=triggers,
         )
         side = None if side_name is None else (side_schema, side_name)

@@ -35,6 +35,10 @@ class ImageError(PgsbertError, ValueError):
     """An image that cannot be read, now or later: not a JPEG, PNG or WebP, damaged, or with too many pixels."""
 
 
+class TextTooLongError(PgsbertError, ValueError):
+    """A text has more tokens than the model takes, and its vectorizer refuses such texts."""
+
+
 class ModelTimeoutError(PgsbertError):
     """A call of the model did not return within its limit; its thread was left behind."""
 

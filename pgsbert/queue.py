@@ -20,7 +20,7 @@ from pgsbert.work import Change, Embedded, Failed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pgsbert.types import Revision, VectorizerId
+    from pgsbert.types import OnTruncate, Revision, VectorizerId
     from pgsbert.work import Content
 
 LEASE_TIME = timedelta(minutes=5)
@@ -47,6 +47,7 @@ class Vectorizer:
     document_prompt: str
     storage: str
     distance: str
+    on_truncate: OnTruncate
     columns: list[str]
     document: str
     embeds_images: bool
@@ -101,6 +102,14 @@ class Names:
     @cached_property
     def claim_beyond(self) -> sql.Composed:
         """The statement claim_fresh for what comes after ``place`` in the order of the key."""
+        return self._beyond_place("claim_fresh")
+
+    @cached_property
+    def forget_truncated_beyond(self) -> sql.Composed:
+        """The statement forget_truncated for what comes after ``place``."""
+        return self._beyond_place("forget_truncated")
+
+    def _beyond_place(self, name: LiteralString) -> sql.Composed:
         parts = self.parts
         places = [
             sql.SQL("(%(place)s::text[])[{}]::{}").format(i, sql.SQL(key_type))
@@ -108,7 +117,7 @@ class Names:
         ]
         keys = [sql.SQL("p.{}").format(sql.Identifier(f"k{i}")) for i in range(1, len(places) + 1)]
         whole = sql.SQL("({})").format(_commas(places))
-        return statement("claim_fresh", **{**parts, "beyond_place": self._beyond(keys, places, whole)})
+        return statement(name, **{**parts, "beyond_place": self._beyond(keys, places, whole)})
 
     @cached_property
     def _escaped(self) -> Vectorizer:
@@ -132,6 +141,7 @@ class Names:
             "pending": sql.Identifier("pgsbert", f"pending_{v.id}"),
             "lease": sql.Identifier("pgsbert", f"lease_{v.id}"),
             "fill": sql.Identifier("pgsbert", f"fill_{v.id}"),
+            "truncated": sql.Identifier("pgsbert", f"truncated_{v.id}"),
             "source": source,
             "source_name": sql.Literal(source.as_string(None)),
             "target": sql.Identifier(v.target),
@@ -284,6 +294,7 @@ class Queue:
         self._worker = worker
         self._pass_up_to = LAST_REVISION
         self._place: list[str] | None = None  # the last key claimed in this pass, as text
+        self._looked_at: list[str] | None = None  # the last truncated row that was looked at, while a walk lasts
         self.claimed = 0  # rows the last claim leased, those that are gone included; its limit if there are more
         self.unreadable: list[Failed] = []  # rows of the last claim whose texts PostgreSQL could not give
         self._leased_at = 0.0
@@ -397,7 +408,11 @@ class Queue:
         The others were edited or deleted meanwhile, or somebody holds them: see :meth:`defer`.
         """
         vectors = [None if d.vector is None else as_vectors([d.vector])[0] for d in done]
-        parameters = {"revisions": [d.revision for d in done], "vectors": vectors}
+        parameters = {
+            "revisions": [d.revision for d in done],
+            "vectors": vectors,
+            "tokens": [d.tokens for d in done],
+        }
         async with self._connection.cursor(row_factory=scalar_row) as cursor:
             await cursor.execute(self._names.statement(f"settle_{self.vectorizer.storage}"), parameters)
             return set(await cursor.fetchall())
@@ -447,6 +462,18 @@ class Queue:
     async def forget_failures(self) -> None:
         """Remove failures of rows that are gone."""
         await self._execute("forget_failures")
+
+    async def forget_truncated(self, limit: int = 2000) -> bool:
+        """Forget of the next ``limit`` truncated rows those that are gone; returns whether there may be more."""
+        names = self._names
+        forget = names.statement("forget_truncated") if self._looked_at is None else names.forget_truncated_beyond
+        cursor = await self._connection.execute(forget, {"limit": limit, "place": self._looked_at})
+        row = await cursor.fetchone()
+        assert row is not None
+        place, is_full = row
+        # what somebody holds is passed by as well: the next walk finds it
+        self._looked_at = place if is_full else None
+        return bool(is_full)
 
     async def next_due(self) -> float | None:
         """Return the seconds until the first lease runs out, None when there is none."""

@@ -20,6 +20,7 @@ VectorizerId = NewType("VectorizerId", int)
 
 ModelKind = Literal["bi-encoder", "cross-encoder", "classifier"]
 Engine = Literal["auto", "onnx", "torch"]
+OnTruncate = Literal["accept", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,19 @@ class Model:
         return "image" in self.modalities
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The embeddings of some texts, and how many tokens each text has as a whole.
+
+    ``tokens``: int64 of shape (n,), the model's own count, special tokens included. A text with more than ``limit``
+    was truncated (None: the model takes any length).
+    """
+
+    vectors: Vectors
+    tokens: NDArray[np.int64]
+    limit: int | None
+
+
 class Encoder(Protocol):
     """A bi-encoder: two texts apart, one vector each (Reimers and Gurevych 2019)."""
 
@@ -67,6 +81,10 @@ class Encoder(Protocol):
 
         Prompts are the caller's: texts are encoded as given. Raises whatever the model raises.
         """
+        ...
+
+    def encode_counted(self, texts: Sequence[str], /) -> Counted:
+        """Return the same embeddings with the token counts, of one and the same tokenisation."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from pgsbert.errors import TextTooLongError
 from pgsbert.failures import is_permanent
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pgsbert.types import Revision, Vectors
+    from pgsbert.types import Counted, OnTruncate, Revision
 
     Content: TypeAlias = str | bytes  # a text, or an image as its file
-    Encode: TypeAlias = Callable[[Sequence[Any]], Vectors]  # of either, never of both
+    Encode: TypeAlias = Callable[[Sequence[Any]], Counted]  # of either, never of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A vector to store, float32 of shape (dimensions,); None clears it, since the text is empty."""
+    """A vector to store, float32 of shape (dimensions,); None clears it, since the text is empty.
+
+    ``tokens`` is the size of a text that the model takes only the beginning of, None for one that it takes whole.
+    """
 
     revision: Revision
     vector: NDArray[np.float32] | None
     attempts: int = 1
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +57,59 @@ class Failed:
 Outcome: TypeAlias = Embedded | Failed
 
 
-def embed(changes: Sequence[Change], encode: Encode) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    vector: NDArray[np.float32]
+    tokens: int
+    limit: int | None
+
+    @property
+    def truncated_from(self) -> int | None:
+        return self.tokens if self.limit is not None and self.tokens > self.limit else None
+
+
+Result: TypeAlias = _Encoded | BaseException
+
+
+def embed(changes: Sequence[Change], encode: Encode, on_truncate: OnTruncate = "accept") -> list[Outcome]:
     """Encode each different text or image once and return one outcome a change, in their order.
 
     When the model raises, the batch is halved until the text that it cannot take is alone; its neighbours are
     embedded, by at most 1 + 2 k log2 n calls for k such texts of n. A vector with NaN or infinity fails like an
-    exception.
+    exception, and so does a text that is too long where that is to be refused.
     """
     texts = list(dict.fromkeys(change.text for change in changes if change.text))
     results = dict(zip(texts, _encode_halving(texts, encode), strict=True))
+    if on_truncate == "refuse":
+        results = {text: _refused_if_truncated(result) for text, result in results.items()}
     return [_outcome(change, results) for change in changes]
 
 
-def _outcome(change: Change, results: dict[Content, NDArray[np.float32] | BaseException]) -> Outcome:
+def _refused_if_truncated(result: Result) -> Result:
+    if isinstance(result, BaseException) or result.truncated_from is None:
+        return result
+    return TextTooLongError(
+        f"the text has {result.truncated_from} tokens and the model takes {result.limit}: shorten it, "
+        "or create the vectorizer with on_truncate => 'accept'"
+    )
+
+
+def _outcome(change: Change, results: dict[Content, Result]) -> Outcome:
     if not change.text:
         return Embedded(change.revision, None, change.attempts)
     result = results[change.text]
     if isinstance(result, BaseException):
         error_class = type(result).__name__
         return Failed(change.revision, change.attempts, error_class, str(result), permanent=is_permanent(result))
-    return Embedded(change.revision, result, change.attempts)
+    return Embedded(change.revision, result.vector, change.attempts, result.truncated_from)
 
 
-def _encode_halving(texts: list[Content], encode: Encode) -> list[NDArray[np.float32] | BaseException]:
+def _encode_halving(texts: list[Content], encode: Encode) -> list[Result]:
     if not texts:
         return []
     try:
-        vectors = encode(texts)
-        if not np.isfinite(vectors).all():
+        found = encode(texts)
+        if not np.isfinite(found.vectors).all():
             raise FloatingPointError("the model returned NaN or infinity")
     except KeyboardInterrupt:
         raise
@@ -90,4 +120,4 @@ def _encode_halving(texts: list[Content], encode: Encode) -> list[NDArray[np.flo
             return [error]
         middle = len(texts) // 2
         return _encode_halving(texts[:middle], encode) + _encode_halving(texts[middle:], encode)
-    return list(vectors)
+    return [_Encoded(*one, found.limit) for one in zip(found.vectors, found.tokens.tolist(), strict=True)]

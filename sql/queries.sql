@@ -16,6 +16,7 @@ select
     m.document_prompt,
     v.storage,
     v.distance,
+    v.on_truncate,
     (
         select pg_catalog.array_agg(a.attname order by u.place)
         from pg_catalog.unnest(v.column_numbers) with ordinality as u (number, place)
@@ -166,15 +167,17 @@ where l.revision = any (%(revisions)s) and l.worker = %(worker)s and l.attempts 
 -- Compare-and-set: only rows still queued at the revision the vector was made from, and that nobody holds.
 -- All tables are locked when the statement is parsed, before any row: no deadlock with ALTER or TRUNCATE.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select *
+    from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[], %(tokens)b::integer[]) as d (revision, embedding, tokens)
+    where {named_so}
 ), fresh as materialized (
-    select {pending_keys}, d.revision, d.embedding
+    select {pending_keys}, d.revision, d.embedding, d.tokens
     from done as d
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
     for update of p skip locked
 ), held as materialized (
-    select {fresh_keys}, f.revision, f.embedding
+    select {fresh_keys}, f.revision, f.embedding, f.tokens
     from fresh as f
     join {source} as s on {source_is_fresh}
     for no key update of s skip locked
@@ -188,6 +191,14 @@ with done as materialized (
     using held as h
     where {pending_is_held} and p.revision = h.revision
     returning p.revision
+), truncated as (
+    insert into {truncated} ({keys}, tokens)
+    select {keys}, h.tokens from held as h where h.tokens is not null
+    on conflict ({keys}) do update set tokens = excluded.tokens
+), whole as (
+    delete from {truncated} as p
+    using held as h
+    where {pending_is_held} and h.tokens is null
 ), unleased as (
     delete from {lease} as l
     using dequeued as q
@@ -198,9 +209,11 @@ select revision from dequeued;
 -- name: settle_table
 -- The same for a side table. Nothing of the source is locked: an edit that is on its way brings its own revision.
 with done as materialized (
-    select * from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[]) as d (revision, embedding) where {named_so}
+    select *
+    from unnest(%(revisions)b::bigint[], %(vectors)b::{vector}[], %(tokens)b::integer[]) as d (revision, embedding, tokens)
+    where {named_so}
 ), fresh as materialized (
-    select {pending_keys}, d.revision, d.embedding
+    select {pending_keys}, d.revision, d.embedding, d.tokens
     from done as d
     join {lease} as l on l.revision = d.revision
     join {pending} as p on {pending_is_lease} and p.revision = d.revision
@@ -220,6 +233,14 @@ with done as materialized (
     using fresh as f
     where {pending_is_fresh} and p.revision = f.revision
     returning p.revision
+), truncated as (
+    insert into {truncated} ({keys}, tokens)
+    select {keys}, f.tokens from fresh as f where f.tokens is not null
+    on conflict ({keys}) do update set tokens = excluded.tokens
+), whole as (
+    delete from {truncated} as p
+    using fresh as f
+    where {pending_is_fresh} and f.tokens is null
 ), unleased as (
     delete from {lease} as l
     using dequeued as q
@@ -322,6 +343,24 @@ delete from {lease} as l
 where {named_so}
   and l.failed_at is not null and not exists (select from {source} as s where {source_is_lease})
   and not row_security_active({source_name});
+
+-- name: forget_truncated
+-- Of the next truncated rows by key, those that are gone; returns the last key that was looked at.
+with candidate as materialized (
+    select {pending_keys}
+    from {truncated} as p
+    where {named_so} and {beyond_place}
+    order by {pending_keys}
+    limit %(limit)s
+    for update of p skip locked
+), gone as (
+    delete from {truncated} as p
+    using candidate as h
+    where {pending_is_held}
+      and not exists (select from {source} as s where {source_is_held})
+      and not row_security_active({source_name})
+)
+select {place} as place, (select count(*) from candidate) = %(limit)s as is_full;
 
 -- name: next_due
 select extract(epoch from min(l.claimed_until) - clock_timestamp())::double precision

@@ -57,13 +57,15 @@ create table pgsbert.vectorizer (
     swept_at timestamptz,
     partitions regclass[] not null default '{}',
     attached regclass[] not null default '{}',
+    on_truncate text not null default 'accept',
     constraint vectorizer_pkey primary key (id),
     constraint vectorizer_name_unique unique (name),
     constraint vectorizer_model_registered foreign key (model) references pgsbert.model (name),
     constraint vectorizer_storage_known check (storage in ('column', 'table')),
     constraint vectorizer_distance_known check (distance in ('cosine', 'l2', 'inner_product')),
     constraint vectorizer_index_known check (index_method in ('hnsw', 'none')),
-    constraint vectorizer_on_change_known check (on_change in ('keep', 'clear'))
+    constraint vectorizer_on_change_known check (on_change in ('keep', 'clear')),
+    constraint vectorizer_on_truncate_known check (on_truncate in ('accept', 'refuse'))
 );
 comment on table pgsbert.vectorizer is 'What is embedded: a source table, its tracked columns, its key, and where the vector goes';
 comment on column pgsbert.vectorizer.column_numbers is 'attnums, so that a rename changes nothing; the names are those a worker saw last, for a restore';
@@ -74,6 +76,7 @@ comment on column pgsbert.vectorizer.row_triggers is 'Changes are found row by r
 comment on column pgsbert.vectorizer.swept_at is 'when the last walk that looks for rows no trigger saw has ended';
 comment on column pgsbert.vectorizer.partitions is 'the partitions with rows whose vectors are known to be theirs; another one was attached since';
 comment on column pgsbert.vectorizer.attached is 'the partitions that the sweep under way embeds anew';
+comment on column pgsbert.vectorizer.on_truncate is 'What happens to a text with more tokens than the model takes: its beginning is embedded, or its row fails';
 
 -- One sequence for all queues: a row deleted and inserted again must not look unchanged.
 create sequence pgsbert.revision;

@@ -24,9 +24,11 @@ select
         when v.filled_at is not null and q.pending = 0 then interval '0'
         when n.rate > 0 then
             make_interval(secs => (q.pending + case when v.filled_at is null then greatest(n.rows - q.passed, 0) else 0 end) / n.rate)
-    end as eta
+    end as eta,
+    t.truncated
 from pgsbert.vectorizer as v
 join pgsbert.queue_state() as q on q.id = v.id
+join pgsbert.truncated_counts() as t on t.id = v.id
 cross join lateral (
     select
         (
@@ -41,12 +43,17 @@ cross join lateral (
         ) as rate
 ) as n
 order by v.name;
-comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers; how far the first fill is, and when all would be done at this rate';
+comment on view pgsbert.status is 'Each vectorizer: state (filling, active, paused, broken) with its reason, rows (PostgreSQL''s estimate), pending, failed, rows a second, live workers; how far the first fill is, and when all would be done at this rate; rows of which the model took only the beginning';
 
 create or replace view pgsbert.failures as
 select f.vectorizer, f.key, f.attempts, f.error_class, f.error, f.failed_at
 from pgsbert.failed_rows() as f;
 comment on view pgsbert.failures is 'Rows that could not be embedded; pgsbert.retry_failures queues them again';
+
+create or replace view pgsbert.truncated as
+select t.vectorizer, t.key, t.tokens, t.max_tokens
+from pgsbert.truncated_rows() as t;
+comment on view pgsbert.truncated is 'Rows of which the model took only the beginning: their texts have more tokens than it takes';
 
 create or replace view pgsbert.workers as
 select
@@ -76,7 +83,7 @@ comment on view pgsbert.models is 'Registered models; workers says for each live
 create or replace view pgsbert.vectorizers as
 select
     v.name, v.schema_name, v.table_name, v.columns, v.template, v.model, v.is_default_model, v.storage, v.target, v.distance, v.index,
-    v.on_change, v.triggers, v.side_schema_name, v.side_name
+    v.on_change, v.on_truncate, v.triggers, v.side_schema_name, v.side_name
 from pgsbert.declared_vectorizers() as v
 order by v.name;
 comment on view pgsbert.vectorizers is 'What each vectorizer was made with, as create_vectorizer takes it and by the names of now; triggers is null where they are those that fit the table';

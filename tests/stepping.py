@@ -27,7 +27,7 @@ LOCK_TIMEOUT = "10ms"
 
 def outcomes(changes: Sequence[Change]) -> list[Embedded]:
     """Embed what was claimed, as a worker does."""
-    return [outcome for outcome in embed(changes, ENCODER.encode) if isinstance(outcome, Embedded)]
+    return [outcome for outcome in embed(changes, ENCODER.encode_counted) if isinstance(outcome, Embedded)]
 
 
 class SteppedQueue(Queue):

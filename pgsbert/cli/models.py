@@ -1,20 +1,22 @@
-"""Commands on registered models: model add, list, remove."""
+"""Commands on models: model add, list, export, bench, remove."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from pgsbert import registry
-from pgsbert.cli.options import AllowFake, Dsn, Json, show_table
+from pgsbert.cli.options import AllowFake, Device, Dsn, Json, Threads, show_table
 from pgsbert.database import connect
+from pgsbert.errors import ModelLoadError
 from pgsbert.settings import database_dsn
 
-app = typer.Typer(name="model", help="Registered models: add, list, remove.", no_args_is_help=True)
+app = typer.Typer(name="model", help="Models: add, list, export, bench, remove.", no_args_is_help=True)
 
 
 @app.command()
@@ -90,6 +92,48 @@ def export(
 
     manifest = export_to(model, folder, revision=revision)
     typer.echo(f"{folder} holds {model}: largest difference from sentence-transformers {manifest.parity:.1e}.")
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A folder, an installed model, or a name on the hub.")],
+    texts: Annotated[int, typer.Option("--texts", min=1, help="How many docstrings of this Python's library.")] = 300,
+    threads: Threads = None,
+    device: Device = None,
+    revision: Annotated[
+        Optional[str],
+        typer.Option("--revision", help="Commit on the hub."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on this machine with each engine that is installed, and compare its numbers."""
+    from pgsbert.docstrings import collect
+    from pgsbert.models.bench import bench as measure
+
+    sample = [docstring.text for docstring in islice(collect(), texts)]
+    found = measure(model, sample, revision=revision, threads=threads, device=device)
+    if as_json:
+        typer.echo(json.dumps([asdict(measurement) for measurement in found]))
+    else:
+        show_table(
+            ("engine", "texts/s", "tokens/s", "query p50 ms", "memory MiB", "load s", "parity"),
+            (
+                (m.engine, m.error)
+                if m.error
+                else (
+                    m.engine,
+                    f"{m.texts_per_second:.1f}",
+                    m.tokens_per_second and f"{m.tokens_per_second:.0f}",
+                    f"{m.query_ms:.1f}",
+                    f"{m.memory_mib:.0f}",
+                    f"{m.load_seconds:.1f}",
+                    None if m.parity is None else f"{m.parity:.1e}",
+                )
+                for m in found
+            ),
+        )
+    if all(measurement.error for measurement in found):
+        raise ModelLoadError(f'No engine here runs {model}: pip install "pgsbert[onnx]" or "pgsbert[worker]".')
 
 
 @app.command()

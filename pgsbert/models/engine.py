@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import numpy as np
 from pgsbert.batching import plan_batches
 from pgsbert.errors import ModelOutputError
 from pgsbert.models.images import MOST_PIXELS, decode, pixels
+from pgsbert.types import Counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder, SentenceTransformer
+    from tokenizers import Encoding
 
     from pgsbert.types import Model, Probabilities, Scores, Vectors
 
@@ -28,7 +31,7 @@ class TorchEncoder:
 
     def __init__(self, network: SentenceTransformer, model: Model) -> None:
         self._network = network
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self.model = model
         self.engine = "torch"
 
@@ -37,9 +40,17 @@ class TorchEncoder:
 
         Raises ModelOutputError if a number is not finite.
         """
+        return self.encode_counted(texts).vectors
+
+    def encode_counted(self, texts: Sequence[str], /) -> Counted:
+        """Return the same with the tokens of each whole text."""
         if not texts:
-            return np.empty((0, self.model.dimensions or 0), dtype=np.float32)
-        return self._encode(self._wrapped(texts))
+            nothing = np.empty((0, self.model.dimensions or 0), dtype=np.float32)
+            return Counted(nothing, np.empty(0, dtype=np.int64), self.model.max_tokens)
+        with self._turn, counting(self._network) as counts:
+            vectors = self._encode(self._wrapped(texts))
+            tokens = np.array([counts[text] for text in texts], dtype=np.int64)
+        return Counted(vectors, tokens, self.model.max_tokens)
 
     def _wrapped(self, texts: Sequence[str]) -> Sequence[object]:
         """Return texts in the form in which the network takes each for a text."""
@@ -121,6 +132,46 @@ class TorchClassifier:
                 pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, apply_softmax=True
             )
         return finite(probabilities, self.model.name)
+
+
+@contextmanager
+def counting(network: SentenceTransformer) -> Iterator[dict[str, int]]:
+    """Give the tokens of each whole text, of the tokenisation that the network makes for itself in this block."""
+    counts: dict[str, int] = {}
+    preprocess = network.preprocess
+
+    def counted(inputs: Sequence[Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+        features: dict[str, Any] = preprocess(inputs, *arguments, **options)
+        texts = [given if isinstance(given, str) else given["text"] for given in inputs]
+        counts.update(zip(texts, _tokens(network, texts, features), strict=True))
+        return features
+
+    network.preprocess = counted  # type: ignore[method-assign]
+    try:
+        yield counts
+    finally:
+        del network.preprocess
+
+
+def _tokens(network: SentenceTransformer, texts: Sequence[str], features: dict[str, Any]) -> Iterable[int]:
+    encodings = getattr(features, "encodings", None)
+    if encodings is not None:
+        special = network.tokenizer.num_special_tokens_to_add(pair=False)
+        return [count_tokens(encoding, special) for encoding in encodings]
+    if "offsets" in features:  # static embeddings: all texts in one row, of any length
+        ends = [*features["offsets"].tolist()[1:], len(features["input_ids"])]
+        return [end - start for start, end in zip(features["offsets"].tolist(), ends, strict=True)]
+    # a tokenizer in Python hides what it cut off
+    return [len(network.tokenizer(text, truncation=False, verbose=False)["input_ids"]) for text in texts]
+
+
+def count_tokens(encoding: Encoding, special: int) -> int:
+    """Return the tokens of a whole text, padding left out, ``special`` ones counted once.
+
+    What did not fit is in further encodings, each with special tokens of its own.
+    """
+    rest = sum(part.attention_mask.count(1) - special for part in encoding.overflowing)
+    return encoding.attention_mask.count(1) + rest
 
 
 def finite(numbers: NDArray[np.float32], name: str) -> NDArray[np.float32]:

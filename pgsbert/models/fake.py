@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from pgsbert.types import Model
+from pgsbert.types import Counted, Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,6 +65,11 @@ class FakeEncoder:
             chunk = texts[start : start + CHUNK]
             vectors[start : start + CHUNK] = _encode(chunk, vectors.shape[1])
         return vectors
+
+    def encode_counted(self, texts: Sequence[str], /) -> Counted:
+        """Return the same with the number of words, which are this model's tokens."""
+        tokens = np.array([sum(1 for _ in WORDS.finditer(text)) for text in texts], dtype=np.int64)
+        return Counted(self.encode(texts), tokens, MAX_WORDS)
 
     def encode_images(self, images: Sequence[bytes], /) -> Vectors:
         """Return for each "image" what ``encode`` returns for its bytes, read as a text: that text finds it."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import MappedColumn
     from sqlalchemy.sql.base import SchemaEventTarget
 
+    from pgsbert.types import OnTruncate
+
 _KEY = "pgsbert.vectorizers"  # in Table.info, which SQLAlchemy copies with the table
 
 
@@ -30,6 +32,7 @@ class Options(TypedDict, total=False):
     distance: Distance
     index: Index
     on_change: OnChange
+    on_truncate: OnTruncate
     triggers: Triggers | None
 
 

@@ -8,12 +8,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from pgsbert.backoff import delay
 from pgsbert.batching import Pace, plan_batches
 from pgsbert.errors import ModelOutputError, ModelTimeoutError, PgsbertError
 from pgsbert.events import log, log_traceback
+from pgsbert.types import Counted
 from pgsbert.work import Change, Embedded, Failed, embed
 from pgsbert.worker.inference import ROWS
 from pgsbert.worker.settling import CATALOG_MOVED, HELD_BY_OTHERS, MAX_ATTEMPTS, Settler
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from pgsbert.queue import Queue, Vectorizer
-    from pgsbert.types import Encoder
+    from pgsbert.types import Encoder, ImageEncoder
     from pgsbert.work import Content, Encode, Outcome
     from pgsbert.worker.inference import Inference
     from pgsbert.worker.walks import Walks
 
-FORGET_EVERY = 60.0  # seconds between looks at failures whose rows are gone
+FORGET_EVERY = 60.0  # seconds between looks at failures and truncated texts whose rows are gone
 SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
 BATCH_CHARACTERS = 8192  # padded size of a batch, about two thousand tokens
 BATCH_CHARACTERS_WHILE_ASKED = 2048
@@ -80,6 +83,7 @@ class Turns:
         self._stop = stop
         self._pace = CLAIM
         self._forgotten = -1e9
+        self._is_forgetting = False
         self._rest: Rest | None = None
         self._moved = False
 
@@ -197,6 +201,8 @@ class Turns:
             await self.queue.expire()
             self.may_hold_leases_of_the_dead = False
         await self.queue.forget()
+        if self._is_forgetting or time.monotonic() - self._forgotten > FORGET_EVERY:
+            self._is_forgetting = await self.queue.forget_truncated()
         if time.monotonic() - self._forgotten > FORGET_EVERY:
             await self.queue.forget_failures()
             self._forgotten = time.monotonic()
@@ -222,7 +228,9 @@ class Turns:
 
     async def _outcomes(self, batch: list[Change], encode: Encode, held: Sequence[Change]) -> list[Outcome]:
         """Embed one batch; while it lasts, the leases of all that is ``held`` are renewed."""
-        running = asyncio.ensure_future(self._inference.run(ROWS, embed, batch, encode))
+        running = asyncio.ensure_future(
+            self._inference.run(ROWS, embed, batch, encode, self.queue.vectorizer.on_truncate)
+        )
         try:
             while not (await asyncio.wait((running,), timeout=self.queue.renew_in))[0]:
                 with suppress(*HELD_BY_OTHERS):
@@ -254,9 +262,10 @@ class Turns:
 def _encode_of(vectorizer: Vectorizer, encoder: Encoder) -> Encode:
     """Return the call that embeds what the rows of a vectorizer hold."""
     if vectorizer.embeds_images:
-        return encoder.encode_images  # type: ignore[attr-defined,no-any-return]  # modalities: see create_vectorizer
+        encode = cast("ImageEncoder", encoder).encode_images  # modalities: see create_vectorizer
+        return lambda images: Counted(encode(images), np.zeros(len(images), dtype=np.int64), None)
     prompt = vectorizer.document_prompt
-    return lambda texts: encoder.encode([prompt + text for text in texts])
+    return lambda texts: encoder.encode_counted([prompt + text for text in texts])
 
 
 def _length(text: Content) -> int:

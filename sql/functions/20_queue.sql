@@ -355,8 +355,10 @@ begin
     -- How far the walk over the existing rows has come: no row before the first range, then one, with their number.
     execute format('create table pgsbert.fill_%s (%s, passed bigint not null default 0)', v.id, key_definition);
     execute format('comment on table pgsbert.fill_%s is %L', v.id, 'The last key of ' || v.source::text || ' that the first fill has queued');
-    execute format('grant select, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
-    execute format('grant insert on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
+    -- Workers only: no row for a text that the model takes whole.
+    execute format('create table pgsbert.truncated_%1$s (%2$s, tokens integer not null, constraint truncated_%1$s_pkey primary key (%3$s))', v.id, key_definition, keys);
+    execute format('comment on table pgsbert.truncated_%s is %L', v.id, 'Rows of ' || v.source::text || ' whose texts have more tokens than the model takes');
+    execute format('grant select, insert, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s, pgsbert.truncated_%1$s to pgsbert_worker', v.id);
 end;
 $$;
-comment on function pgsbert.create_queue(pgsbert.vectorizer) is 'Makes pending_, lease_ and fill_ of a vectorizer, with the key in its own types';
+comment on function pgsbert.create_queue(pgsbert.vectorizer) is 'Makes pending_, lease_, fill_ and truncated_ of a vectorizer, with the key in its own types';

@@ -4,7 +4,7 @@
 
 create or replace function pgsbert.register_vectorizer(
     source regclass, columns text[], template text, name text, model text, storage text, target text,
-    distance text, index text, on_change text
+    distance text, index text, on_change text, on_truncate text
 ) returns pgsbert.vectorizer
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
@@ -33,6 +33,7 @@ begin
     perform pgsbert.check_option('distance', distance, array['cosine', 'l2', 'inner_product']);
     perform pgsbert.check_option('index', index, array['hnsw', 'none']);
     perform pgsbert.check_option('on_change', on_change, array['keep', 'clear']);
+    perform pgsbert.check_option('on_truncate', on_truncate, array['accept', 'refuse']);
     if target is null or target = '' or octet_length(target) > 63 then
         raise exception using errcode = 'PB007', message = 'target => must name a column, in at most 63 bytes';
     elsif name is null or name = '' or octet_length(name) > 63 then
@@ -86,12 +87,12 @@ begin
     end if;
     perform pgsbert.halt_index_builds(source);
     insert into pgsbert.vectorizer as w (
-        name, source, column_names, column_numbers, template, key_names, key_numbers, model, storage, target, distance, index_method, on_change, stamp
+        name, source, column_names, column_numbers, template, key_names, key_numbers, model, storage, target, distance, index_method, on_change, on_truncate, stamp
     )
     select
         register_vectorizer.name, source, columns, numbers, template,
         array_agg(k.name order by k.place), array_agg(k.number order by k.place),
-        m.name, storage, target, distance, index, on_change, pgsbert.stamp(source)
+        m.name, storage, target, distance, index, on_change, on_truncate, pgsbert.stamp(source)
     from pgsbert.key_columns(pgsbert.key_index(source)) as k
     returning w.* into v;
     perform pgsbert.drop_orphaned_queues(source, v.id);
@@ -99,7 +100,7 @@ begin
     return v;
 end;
 $$;
-comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
+comment on function pgsbert.register_vectorizer(regclass, text[], text, text, text, text, text, text, text, text, text) is 'First step of create_vectorizer: checks everything, registers, makes the queue';
 
 create or replace function pgsbert.build_vectorizer(vectorizer_id integer, triggers text) returns pgsbert.vectorizer
 language plpgsql security definer
@@ -198,7 +199,8 @@ create or replace function pgsbert.create_vectorizer(
     index text default 'hnsw',
     on_change text default 'keep',
     if_not_exists boolean default false,
-    triggers text default null
+    triggers text default null,
+    on_truncate text default 'accept'
 ) returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -218,7 +220,7 @@ begin
         return vectorizer_name;
     end if;
     lock_timeout_before := pgsbert.limit_lock_waits();
-    v := pgsbert.register_vectorizer(source, columns, template, vectorizer_name, model, storage, target, distance, index, on_change);
+    v := pgsbert.register_vectorizer(source, columns, template, vectorizer_name, model, storage, target, distance, index, on_change, on_truncate);
     perform pgsbert.drop_orphans(v);
     if storage = 'table' then
         perform pgsbert.create_side(v);
@@ -250,7 +252,7 @@ exception when lock_not_available then
     perform pgsbert.raise_held(source);
 end;
 $$;
-comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, text, boolean, text) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
+comment on function pgsbert.create_vectorizer(regclass, text[], text, text, text, text, text, text, text, text, boolean, text, text) is 'Keeps an embedding of the columns of a table true from now on, existing rows included; returns the name of the vectorizer';
 
 create or replace function pgsbert.grant_to_worker(v pgsbert.vectorizer) returns void
 language plpgsql

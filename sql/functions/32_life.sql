@@ -91,7 +91,7 @@ begin
     end if;
     -- a worker that is making the functions anew holds it: neither waits for the other's half
     perform from pgsbert.vectorizer as w where w.id = v.id for update;
-    execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s', v.id);
+    execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s, pgsbert.truncated_%1$s', v.id);
     -- with them go the triggers, whatever they are called now
     execute format(
         'drop function if exists pgsbert.enqueue_%1$s_insert(), pgsbert.enqueue_%1$s_update(), pgsbert.enqueue_%1$s_delete(), '

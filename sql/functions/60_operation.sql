@@ -55,7 +55,7 @@ comment on function pgsbert.failed_rows() is 'Rows that could not be embedded, w
 create or replace function pgsbert.declared_vectorizers()
 returns table (
     name text, schema_name name, table_name name, columns text[], template text, model text, is_default_model boolean, storage text,
-    target name, distance text, index text, on_change text, triggers text, side_schema_name name, side_name name
+    target name, distance text, index text, on_change text, on_truncate text, triggers text, side_schema_name name, side_name name
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
@@ -72,7 +72,7 @@ begin
         ),
         v.model, m.is_default, v.storage,
         case when v.storage = 'table' then v.target else coalesce(pgsbert.target_name(v), v.target) end,
-        v.distance, v.index_method, v.on_change,
+        v.distance, v.index_method, v.on_change, v.on_truncate,
         case when v.row_triggers <> pgsbert.wants_row_triggers(v.source, null) then case when v.row_triggers then 'row' else 'statement' end end,
         sn.nspname, s.relname
     from pgsbert.vectorizer as stored
@@ -88,6 +88,53 @@ begin
 end;
 $$;
 comment on function pgsbert.declared_vectorizers() is 'What each vectorizer was made with, by the names of now: for pgsbert.vectorizers';
+
+create or replace function pgsbert.truncated_counts() returns table (id integer, truncated bigint)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v pgsbert.vectorizer;
+begin
+    for v in select * from pgsbert.vectorizer loop
+        return query execute format(
+            -- as in queue_state
+            'select %1$s, case when count(*) <= 10000 then count(*) '
+            'else greatest(count(*), pg_stat_get_live_tuples(''pgsbert.truncated_%1$s''::regclass)) end '
+            'from (select from pgsbert.truncated_%1$s limit 10001) as cut',
+            v.id
+        );
+    end loop;
+end;
+$$;
+comment on function pgsbert.truncated_counts() is 'How many rows of each vectorizer have more tokens than its model takes; above 10,000 an estimate';
+
+create or replace function pgsbert.truncated_rows() returns table (vectorizer text, key text[], tokens integer, max_tokens integer)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    v pgsbert.vectorizer;
+begin
+    for v in
+        select * from pgsbert.vectorizer
+        -- as in failed_rows
+        where has_table_privilege(pgsbert.caller(), source, 'select') is not false
+          and pgsbert.hidden_by(source, pg_get_userbyid(pgsbert.caller())) is null
+        order by name
+    loop
+        return query execute format(
+            'select %L, array[%s], t.tokens, m.max_tokens from pgsbert.truncated_%s as t, pgsbert.model as m where m.name = %L',
+            v.name,
+            (select string_agg(format('format(''%%s'', t.k%s)', i), ', ') from generate_series(1, cardinality(v.key_numbers)) as i),
+            v.id, v.model
+        );
+    end loop;
+end;
+$$;
+comment on function pgsbert.truncated_rows() is 'Rows whose texts have more tokens than the model takes, of tables that the caller may read';
 
 create or replace function pgsbert.retry_failures(name text) returns bigint
 language plpgsql security definer
@@ -156,7 +203,7 @@ begin atomic
         'check_text', 'check_search', 'check_reranker', 'search_sql', 'similar_sql', 'vectors_sql', 'find_vectorizer', 'widen_scan', 'narrow_scan',
         'wait_until_synced', 'is_synced',
         -- what the views call: a view lends its tables, not its functions
-        'queue_state', 'failed_rows', 'leaf_partitions', 'has_index', 'target_name', 'declared_vectorizers'
+        'queue_state', 'failed_rows', 'truncated_counts', 'truncated_rows', 'leaf_partitions', 'has_index', 'target_name', 'declared_vectorizers'
     ]) or level = 'operator' and p.proname = any (array[
         'create_vectorizer', 'drop_vectorizer', 'pause_vectorizer', 'resume_vectorizer', 'refresh', 'sweep', 'retry_failures', 'discard_failures',
         -- what these call as their caller
@@ -194,7 +241,7 @@ begin
     perform pgsbert.check_option('level', level, array['reader', 'operator']);
     perform pgsbert.check_role(role);
     execute format('grant usage on schema pgsbert to %I', role);
-    execute format('grant select on pgsbert.status, pgsbert.failures, pgsbert.vectorizers, pgsbert.workers, pgsbert.models to %I', role);
+    execute format('grant select on pgsbert.status, pgsbert.failures, pgsbert.truncated, pgsbert.vectorizers, pgsbert.workers, pgsbert.models to %I', role);
     for routine in select f from pgsbert.functions_of(level) as f loop
         execute format('grant execute on routine %s to %I', routine, role);
     end loop;

@@ -52,7 +52,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    execute format('grant select, insert, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s to pgsbert_worker', v.id);
+    execute format('grant select, insert, update, delete on pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s, pgsbert.truncated_%1$s to pgsbert_worker', v.id);
     if pgsbert.broken_by(v) is not null then
         return;
     end if;
@@ -158,7 +158,7 @@ begin
         where t.tgrelid = source
     loop
         continue when number is null or number <> vectorizer_id and exists (select from pgsbert.vectorizer as v where v.id = number);
-        execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s', number);
+        execute format('drop table if exists pgsbert.pending_%1$s, pgsbert.lease_%1$s, pgsbert.fill_%1$s, pgsbert.truncated_%1$s', number);
         for trigger_function in
             select p.oid::regprocedure from pg_proc as p
             where p.pronamespace = 'pgsbert'::regnamespace and p.proname ~ format('^(enqueue|clear)_%s(_|$)', number)

@@ -290,7 +290,7 @@ def test_the_memory_of_a_worker_does_not_depend_on_its_backlog(note: PgConnectio
 
 async def settle(queue: Queue, limit: int) -> int:
     changes = await queue.claim(limit)
-    outcomes = embed(changes, FakeEncoder(8).encode)
+    outcomes = embed(changes, FakeEncoder(8).encode_counted)
     return len(await queue.settle([outcome for outcome in outcomes if isinstance(outcome, Embedded)]))
 
 

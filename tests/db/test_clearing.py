@@ -231,7 +231,7 @@ def test_a_trigger_that_sorts_after_ours_and_empties_an_unchanged_text_is_put_ri
 
 async def claim_and_encode(queue: Queue) -> list[Embedded]:
     changes = await queue.claim(10)
-    return [outcome for outcome in embed(changes, ENCODER.encode) if isinstance(outcome, Embedded)]
+    return [outcome for outcome in embed(changes, ENCODER.encode_counted) if isinstance(outcome, Embedded)]
 
 
 GOES = {

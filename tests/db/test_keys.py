@@ -63,7 +63,7 @@ async def work_off(database: Database, connection: PgConnection) -> None:
             while await queue.fill(1):
                 pass
         while changes := await queue.claim(100):
-            done = [outcome for outcome in embed(changes, ENCODER.encode) if isinstance(outcome, Embedded)]
+            done = [outcome for outcome in embed(changes, ENCODER.encode_counted) if isinstance(outcome, Embedded)]
             assert await queue.settle(done) == {change.revision for change in changes}
     _, lease = queue_tables(connection)
     assert waiting(connection) == 0

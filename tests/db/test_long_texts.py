@@ -40,7 +40,7 @@ def insert(connection: Connection, *lengths: int) -> None:
 
 
 async def settle(queue: Queue, changes: Sequence[Change]) -> None:
-    outcomes = embed(changes, FakeEncoder(8).encode)
+    outcomes = embed(changes, FakeEncoder(8).encode_counted)
     assert len(await queue.settle([o for o in outcomes if isinstance(o, Embedded)])) == len(changes)
 
 

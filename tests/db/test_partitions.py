@@ -173,7 +173,7 @@ async def settle_all(queue: Queue) -> None:
         changes = await queue.claim(100)
         if not queue.claimed:
             return
-        await queue.settle([o for o in embed(changes, FakeEncoder(8).encode) if isinstance(o, Embedded)])
+        await queue.settle([o for o in embed(changes, FakeEncoder(8).encode_counted) if isinstance(o, Embedded)])
 
 
 def test_clear_clears_in_the_writers_own_transaction(note: PgConnection) -> None:

@@ -35,7 +35,7 @@ HELD = (psycopg.errors.LockNotAvailable,)
 
 
 def outcomes(changes: Sequence[Change]) -> list[Embedded]:
-    made = embed(changes, ENCODER.encode)
+    made = embed(changes, ENCODER.encode_counted)
     return [outcome for outcome in made if isinstance(outcome, Embedded)]
 
 
@@ -730,7 +730,10 @@ async def test_a_claim_alone_never_fails_a_strict_writer_of_the_same_row(
         ("claim_fresh", {"limit": 64, "up_to": 2**62}),
         ("claim_again", {"limit": 64}),
         ("texts", {"revisions": list(range(20_001, 20_065)), "bytes": 2**20}),
-        ("settle_column", {"revisions": list(range(20_001, 20_065)), "vectors": [None] * 64}),
+        (
+            "settle_column",
+            {"revisions": list(range(20_001, 20_065)), "vectors": [None] * 64, "tokens": [None] * 64},
+        ),
         ("settle_vanished", {"revisions": list(range(20_001, 20_065))}),
         ("renew", {"revisions": list(range(20_001, 20_065))}),
         ("next_due", {}),

@@ -78,7 +78,7 @@ def without_right_vector(connection: PgConnection, vectorizer: str) -> list[str]
 async def settle(queue: Queue, limit: int = 64) -> None:
     """Embed what is pending, as a worker does."""
     changes = await queue.claim(limit)
-    outcomes = embed(changes, FakeEncoder(8).encode)
+    outcomes = embed(changes, FakeEncoder(8).encode_counted)
     assert await queue.settle(outcomes)  # type: ignore[arg-type]  # no text here fails
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def settle(settler: Settler, queue: Queue, rows: int) -> None:
-    outcomes = embed(await queue.claim(rows), FakeEncoder(8).encode)
+    outcomes = embed(await queue.claim(rows), FakeEncoder(8).encode_counted)
     await settler.settle(queue, [outcome for outcome in outcomes if isinstance(outcome, Embedded)])
 
 

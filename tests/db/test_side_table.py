@@ -137,7 +137,7 @@ async def _settle(queue: Any) -> None:
     from pgsbert.work import embed
 
     changes = await queue.claim(10)
-    done = embed(changes, FakeEncoder(8).encode)
+    done = embed(changes, FakeEncoder(8).encode_counted)
     assert await queue.settle(done) == {change.revision for change in changes}
 
 

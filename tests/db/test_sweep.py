@@ -45,7 +45,7 @@ async def work_off(queue: Queue) -> None:
         changes = await queue.claim(100)
         if not queue.claimed:
             return
-        await queue.settle([o for o in embed(changes, ENCODER.encode) if isinstance(o, Embedded)])
+        await queue.settle([o for o in embed(changes, ENCODER.encode_counted) if isinstance(o, Embedded)])
 
 
 async def filled(open_queue: OpenQueue, name: str = "note", *, worker: int = 1) -> Queue:

@@ -79,6 +79,25 @@ def at_home(connection: PgConnection) -> None:
     )
 
 
+def shape(connection: PgConnection, prefix: str) -> list[Any]:
+    """Return the columns of upgraded tables with that prefix that are other than in a table made now."""
+    columns = (
+        "select c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attcollation, a.attnotnull,"
+        " i.indkey::text"
+        " from pg_class as c join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped"
+        " left join pg_index as i on i.indrelid = c.oid and i.indisprimary"
+        " where c.relnamespace = 'pgsbert'::regnamespace and c.relname ~ %s"
+    )
+    upgraded = rows(connection, columns, f"^{prefix}_[0-9]+$")
+    assert upgraded
+    with connection.transaction(force_rollback=True):
+        for id_ in {name.rpartition("_")[2] for name, *_ in upgraded}:
+            connection.execute(f"drop table pgsbert.pending_{id_}, pgsbert.lease_{id_}, pgsbert.fill_{id_}")
+            connection.execute(f"drop table pgsbert.truncated_{id_}")
+            connection.execute("select pgsbert.create_queue(v) from pgsbert.vectorizer as v where v.id = %s", [id_])
+        return sorted(set(upgraded) ^ set(rows(connection, columns, f"^{prefix}_[0-9]+$")))
+
+
 @pytest.mark.parametrize("where", ["at home", "restored elsewhere"])
 def test_every_released_schema_is_upgraded_with_its_data(
     server: EmbeddedServer, released: Database, database: Database, where: str
@@ -87,7 +106,7 @@ def test_every_released_schema_is_upgraded_with_its_data(
         if where == "at home":
             at_home(connection)
         assert schema.upgrade(released.dsn) == schema.head()
-        generated = re.compile(r" (pending|lease|fill|enqueue|clear)_\d")
+        generated = re.compile(r" (pending|lease|fill|truncated|enqueue|clear)_\d")
         upgraded, fresh = (
             {
                 entry: body
@@ -102,6 +121,8 @@ def test_every_released_schema_is_upgraded_with_its_data(
             ("article", "active", 2, 1), ("page", "active", 1, 0), ("quiet", "paused", 1, 0),
         ]  # fmt: skip
         connection.execute("insert into article (id, title) values (7, 'after the upgrade')")
+        connection.execute("insert into article (id, title) values (8, repeat('long ', 301))")
+        connection.execute("insert into page (nr, lang, body) values (9, 'en', repeat('long ', 302))")
         with run_worker(released.dsn, encoder=FakeEncoder(8)):
             connection.execute("select pgsbert.resume_vectorizer('quiet')")
             for name in ("article", "page", "quiet"):
@@ -116,6 +137,12 @@ def test_every_released_schema_is_upgraded_with_its_data(
         assert rows(connection, "select vectorizer, key, error_class from pgsbert.failures") == [
             ("article", ["3"], "RuntimeError")
         ]
+        assert rows(connection, "select vectorizer, key, tokens from pgsbert.truncated order by vectorizer") == [
+            ("article", ["8"], 301),
+            ("page", ["9", "en"], 302),
+        ]
+        # of tables that are made now
+        assert shape(connection, "truncated") == []
 
 
 def test_grants_go_on_after_an_upgrade(released: Database, operator_of_the_dump: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgsbert.types import Revision
+from pgsbert.types import Counted, Revision
 from pgsbert.work import Change, Embedded, Failed, embed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
-    def __call__(self, texts: Sequence[str]) -> Vectors:
+    def __call__(self, texts: Sequence[str]) -> Counted:
         self.batches.append(list(texts))
         if any("x" in text for text in texts):
             raise ValueError("an x")
@@ -31,7 +31,12 @@ class Recorder:
             raise RuntimeError("a y")
         vectors = np.array([[len(text), ord(text[0])] for text in texts], dtype=np.float32)
         vectors[["n" in text for text in texts]] = np.nan
-        return vectors
+        return counted(vectors, texts)
+
+
+def counted(vectors: Vectors, texts: Sequence[str]) -> Counted:
+    """Take a character for a token, and three at most."""
+    return Counted(vectors, np.array([len(text) for text in texts]), limit=3)
 
 
 def changes(*texts: str) -> list[Change]:
@@ -95,15 +100,31 @@ def test_a_text_that_raises_fails_with_its_reason_and_attempt() -> None:
 
 @pytest.mark.parametrize("raised", [SystemExit(1), type("PanicException", (BaseException,), {})("index out of range")])
 def test_a_text_that_ends_the_models_thread_fails_alone(raised: BaseException) -> None:
-    def encode(texts: Sequence[str]) -> Vectors:
+    def encode(texts: Sequence[str]) -> Counted:
         if "x" in texts:
             raise raised
-        return np.ones((len(texts), 2), dtype=np.float32)
+        return counted(np.ones((len(texts), 2), dtype=np.float32), texts)
 
     good, poison = embed(changes("a", "x"), encode)
     assert numbers(good) == [1, 1]
     assert isinstance(poison, Failed)
     assert (poison.error_class, poison.permanent) == (type(raised).__name__, False)
+
+
+def test_the_size_of_a_text_is_known_only_where_the_model_takes_less() -> None:
+    outcomes = embed(changes("abc", "abcd", "", "abcd"), Recorder())
+    assert [outcome.tokens for outcome in outcomes if isinstance(outcome, Embedded)] == [None, 4, None, 4]
+
+
+def test_a_text_that_is_too_long_fails_alone_and_for_good_where_it_is_refused() -> None:
+    whole, refused, poison = embed(changes("abc", "abcd", "x"), Recorder(), "refuse")
+    assert numbers(whole) == [3, ord("a")]
+    reason = (
+        "the text has 4 tokens and the model takes 3: shorten it, or create the vectorizer with on_truncate => 'accept'"
+    )
+    assert refused == Failed(Revision(1), 1, "TextTooLongError", reason, permanent=True)
+    assert isinstance(poison, Failed)
+    assert poison.error_class == "ValueError"
 
 
 def test_a_vector_with_nan_fails_alone() -> None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from pgsbert.batching import plan_batches
 from pgsbert.errors import ModelExportError
-from pgsbert.models.engine import finite
+from pgsbert.models.engine import count_tokens, finite
 from pgsbert.models.onnx.artefact import GRAPH, TOKENIZER, Manifest, read
+from pgsbert.types import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,13 @@ class OnnxEncoder:
 
         Raises ModelOutputError if a number is not finite.
         """
-        width = self.model.dimensions or 0
-        return finite(self._graph.run(list(texts), width), self.model.name)
+        return self.encode_counted(texts).vectors
+
+    def encode_counted(self, texts: Sequence[str], /) -> Counted:
+        """Return the same with the tokens of each whole text."""
+        encodings = self._graph.tokenize(list(texts))
+        vectors = finite(self._graph.run_tokenized(encodings, self.model.dimensions or 0), self.model.name)
+        return Counted(vectors, self._graph.count(encodings), self._graph.manifest.truncate_at)
 
 
 class OnnxReranker:
@@ -101,8 +107,20 @@ class Graph:
 
     def run(self, inputs: list[str] | list[tuple[str, str]], width: int) -> NDArray[np.float32]:
         """Return float32 (len(inputs), width), the first numbers of each text or pair, in their order."""
-        found = np.empty((len(inputs), width), dtype=np.float32)
-        encodings = self._tokenizer.encode_batch_fast(inputs)
+        return self.run_tokenized(self.tokenize(inputs), width)
+
+    def tokenize(self, inputs: list[str] | list[tuple[str, str]]) -> list[Encoding]:
+        """Return the tokens of each text or pair, as many as the network takes."""
+        return self._tokenizer.encode_batch_fast(inputs)
+
+    def count(self, encodings: Sequence[Encoding]) -> NDArray[np.int64]:
+        """Return int64 (len(encodings),): the tokens of each whole text, special ones once."""
+        special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        return np.array([count_tokens(encoding, special) for encoding in encodings], dtype=np.int64)
+
+    def run_tokenized(self, encodings: Sequence[Encoding], width: int) -> NDArray[np.float32]:
+        """Return float32 (len(encodings), width) for what was tokenized, in its order."""
+        found = np.empty((len(encodings), width), dtype=np.float32)
         lengths = [len(encoding.ids) for encoding in encodings]
         for batch in plan_batches(lengths, budget=TOKENS, most=MOST):
             found[batch] = self._run_halving([encodings[i] for i in batch])[:, :width]
