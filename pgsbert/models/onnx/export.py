@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from pgsbert.errors import ModelLoadError, PgsbertError
+from pgsbert.errors import ModelExportError, ModelLoadError, PgsbertError
 from pgsbert.models.onnx.artefact import GRAPH, MANIFEST, TOKENIZER, Manifest
 from pgsbert.models.onnx.session import Graph
 
@@ -79,7 +79,7 @@ def _export_encoder(source: Path, folder: Path, name: str) -> Manifest:
 
     encoder = load_encoder(str(source), device="cpu")
     if encoder.model.takes_images:
-        raise ModelLoadError(f"{name} takes images, and runs on torch alone (pgsbert[worker]).")
+        raise ModelExportError(f"{name} takes images, and runs on torch alone (pgsbert[worker]).")
     expected = encoder.encode(SENTENCES)
     network = sentence_transformer(source, "cpu", attention="eager")
 

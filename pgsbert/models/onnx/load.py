@@ -31,8 +31,6 @@ def open_exported(model: Model, *, threads: int | None = None) -> OnnxEncoder | 
     Raises ModelNotFoundError, ModelLoadError if the files are not sound or not the registered ones, and
     ModelExportError with the reason if ONNX Runtime cannot run them.
     """
-    if model.takes_images:
-        raise ModelLoadError(f"{model.name} takes images, and runs on torch alone (pgsbert[worker]).")
     folder = resolve(model.name, revision=model.revision)
     is_source = not is_exported(folder)
     if is_source:
@@ -57,6 +55,8 @@ def _exported(source: Path, model: Model) -> Path:
     check_kind(model, detect_kind(source))
     digest = weights_hash(source)
     check_weights(model, digest)
+    if model.takes_images:
+        raise ModelExportError(f"{model.name} takes images, and runs on torch alone (pgsbert[worker]).")
     return cached(source, lambda empty: export_apart(source, empty, untruncated(model.name)), digest=digest)
 
 
