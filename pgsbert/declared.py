@@ -37,8 +37,9 @@ READ_REGISTERED = (
 IS_INSTALLED = "select to_regclass('pgsbert.vectorizers') is not null"
 NOT_INSTALLED = 'Schema pgsbert is not in this database, or older than this package: run "pgsbert install" first.'
 
-# what the stored vectors depend on: with any of these changed, they must not be searched as if nothing had happened
-_MAKES_OTHER_VECTORS = ("model", "storage", "target")
+# Another text gives a vector of the same kind, in the same place, for the same index. With any other option changed the
+# stored vectors must not be searched as if nothing had happened.
+_KEEPS_VECTORS = {"columns", "template", "on_change", "triggers"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,7 @@ class Registered:
 def keeps_vectors(changed: tuple[str, ...]) -> bool:
     """Tell whether the old vectors may stay in place until each is made anew, for a change of these options.
 
-    Another text gives a vector of the same kind. Another model's vectors are not comparable, and those in another
-    place are not found.
+    Another model's vectors are not comparable, those in another place are not found, and an index orders by the
+    distance that it was built for.
     """
-    return not any(option in _MAKES_OTHER_VECTORS for option in changed)
+    return set(changed) <= _KEEPS_VECTORS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from pgvector.sqlalchemy import VECTOR
@@ -75,6 +76,13 @@ def embedded_column(
     its name in the table, by default that of the attribute. In a MappedAsDataclass pass ``dataclass=True``: it is
     then no field of __init__, __repr__ and __eq__.
     """
+    unknown = sorted(options.keys() - Options.__annotations__.keys())
+    if unknown:
+        raise UsageError(
+            f"embedded_column takes no {', '.join(unknown)}: its column is the target. For vectors in a table beside, "
+            'put Vectorizer(..., storage="table") into __table_args__.'
+        )
+    declared = VectorizerSpec(columns=columns or None, **options)
     no_field: dict[str, Any] = {"init": False, "repr": False, "compare": False} if dataclass else {}
     # "system": in SELECT, and not in CREATE TABLE. create_vectorizer adds it, with the dimensions of its model.
     mapped: MappedColumn[Any] = mapped_column(
@@ -83,7 +91,7 @@ def embedded_column(
 
     def attached(column: Column[Any], table: SchemaEventTarget) -> None:
         if isinstance(table, Table):
-            _declare(table, VectorizerSpec(columns=columns or None, target=column.name, **options))
+            _declare(table, replace(declared, target=column.name))
 
     # a mixin's column is copied to each class, its listeners with it
     event.listen(mapped.column, "after_parent_attach", attached, propagate=True)

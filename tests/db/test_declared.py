@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,3 +83,9 @@ def test_a_reader_sees_the_vectorizers_of_tables_that_it_may_read(articles: Conn
         assert rows(articles, "select name from pgsbert.vectorizers") == ["articles"]
     finally:
         articles.execute(f"reset role; drop owned by {reader} cascade; drop role {reader}")
+
+
+def test_every_parameter_of_create_vectorizer_can_be_declared(connection: Connection) -> None:
+    (names,) = rows(connection, "select proargnames from pg_proc where proname = 'create_vectorizer'")
+    declared = {field.name for field in fields(VectorizerSpec)}
+    assert declared == set(names) - {"source", "if_not_exists"}

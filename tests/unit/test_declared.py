@@ -54,6 +54,7 @@ def test_the_default_model_is_declared_by_its_name_or_by_none(model: str | None)
         (VectorizerSpec(columns=("title", "body"), storage="table"), ("storage",), False),
         (VectorizerSpec(columns=("title", "body"), target="v"), ("target",), False),
         (VectorizerSpec(columns=("title", "body"), on_change="clear"), ("on_change",), True),
+        (VectorizerSpec(columns=("title",), distance="l2"), ("columns", "distance"), False),
     ],
 )
 def test_each_changed_option_is_found(declared: VectorizerSpec, changed: tuple[str, ...], keeps: bool) -> None:

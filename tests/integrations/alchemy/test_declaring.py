@@ -94,6 +94,21 @@ def test_a_second_one_without_a_name_is_refused() -> None:
         table(Vectorizer("body"), Vectorizer("id", target="other"))
 
 
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        (("body",), {"storage": "table"}, "embedded_column takes no storage: its column is the target"),
+        ((), {}, "give one of them"),
+        (("body",), {"distance": "near"}, "distance='near' is not known: it is one of cosine, l2, inner_product"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_where_it_stands(
+    columns: tuple[str, ...], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        embedded_column(*columns, **options)
+
+
 def test_a_declared_vector_column_is_adopted(engine: Engine) -> None:
     notes = table(Column("embedding", VECTOR(8)), Vectorizer("body", model="fake-8"))
     notes.metadata.create_all(engine)

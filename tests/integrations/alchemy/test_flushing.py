@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, undefer
@@ -99,10 +100,12 @@ def test_a_vector_item_of_a_table_is_guarded_too(tables: Engine, database: Datab
     assert database.execute("select embedding::real[] from notes") == [OLD]
 
 
+@pytest.mark.parametrize("own", [[0.5] * 8, np.full(8, 0.5, dtype=np.float32)], ids=["list", "array"])
 @pytest.mark.parametrize("detached", [False, True])
-def test_a_vector_set_on_purpose_is_written(tables: Engine, database: Database, article: int, detached: bool) -> None:
+def test_a_vector_set_on_purpose_is_written(
+    tables: Engine, database: Database, article: int, detached: bool, own: Any
+) -> None:
     embed_meanwhile(database)
-    own = [0.5] * 8
     with Session(tables) as session:
         loaded = session.scalars(LOADED).one()
         if detached:
@@ -110,7 +113,7 @@ def test_a_vector_set_on_purpose_is_written(tables: Engine, database: Database, 
         loaded.embedding = own
         session.merge(loaded)
         session.commit()
-    assert stored(database) == own
+    assert stored(database) == [0.5] * 8
 
 
 def test_a_new_object_may_bring_its_vector(tables: Engine, database: Database, article: int) -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def test_a_script_of_sql_has_the_calls(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    project.write("    op.create_vectorizer('no\\'tes', template='{a} 100% \\\\')", "op.drop_vectorizer('notes')")
+    project.write("    op.create_vectorizer('no\\'tes', template='{a} 100%')", "op.drop_vectorizer('notes')")
     project.upgrade(sql=True)
     assert (
-        "SELECT pgsbert.create_vectorizer(source => '\"no''tes\"'::regclass, template => '{a} 100% \\')"
+        "SELECT pgsbert.create_vectorizer(source => '\"no''tes\"'::regclass, template => '{a} 100%')"
         in capsys.readouterr().out
     )
 

@@ -138,6 +138,12 @@ def test_a_rare_filter_still_finds_k_in_an_index(blog: Engine, database: Databas
         assert session.scalar(text("select current_setting('hnsw.iterative_scan')")) == "off"
 
 
+def test_a_session_in_autocommit_searches(blog: Engine) -> None:
+    with Session(blog.execution_options(isolation_level="AUTOCOMMIT")) as session:
+        assert search(session, Article, "figs 4", k=1, rerank=True)[0].item.title == "figs 4"
+        assert len(search(session, Article, "figs", k=20)) == 20
+
+
 async def test_an_async_session_searches(blog: Engine, async_tables: AsyncEngine) -> None:
     async with AsyncSession(async_tables) as session:
         hits = await search(session, select(Article).options(selectinload(Article.author)), "figs 4 fruit", k=3)
