@@ -160,6 +160,8 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
     with pytest.raises(UsageError, match="begun with another objective"):
         bi_encoder.train(knobs(toy, base, killed, objective="mnrl"), command="", resume=True)
     bi_encoder.train(knobs(toy, base, killed), command="", resume=True)
+    ends = [json.loads((one.out / "metrics.json").read_text()) for one in (killed, whole)]
+    assert ends[0]["history"] == ends[1]["history"]
     assert (killed.out / "metrics.json").read_bytes() == (whole.out / "metrics.json").read_bytes()
     with pytest.raises(UsageError, match="holds a trained model"):
         bi_encoder.train(knobs(toy, base, killed), command="")
@@ -232,7 +234,7 @@ def test_a_query_may_be_the_source(database: Any, base: Path, practice: Make) ->
     with database.connect() as connection, connection.cursor() as cursor:
         rows = [(row["premise"], row["hypothesis"], row["label"]) for row in toy_pairs(60)]
         cursor.executemany("insert into labelled values (%s, %s, %s)", rows)
-    secret = f"{database.dsn} password=hunter2"
+    secret = f"{database.dsn}&password=hunter2"
     source = Source(sql="select p as premise, h as hypothesis, l as label from labelled", dsn=secret)
     made = bi_encoder.Knobs(train=source, dev=None, base=str(base), practice=practice())
     assert bi_encoder.train(made, command="").train.used == 60
