@@ -16,8 +16,10 @@ from pgsbert.training.pairs import Counts, Pair, check_trainable, clean, sample
 from tests.training.conftest import toy_pairs, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from pgsbert.training.data import Row
     from tests.support import Database
 
 PAIRS = toy_pairs(30)
@@ -27,7 +29,7 @@ def row(premise: object = "a dog", hypothesis: object = "an animal", label: obje
     return {"premise": premise, "hypothesis": hypothesis, "label": label}
 
 
-def cleaned(rows: list[dict[str, Any]], **options: Any) -> tuple[list[Pair], Counts]:
+def cleaned(rows: Sequence[Row], **options: Any) -> tuple[list[Pair], Counts]:
     counts = Counts()
     return list(clean(rows, counts, **{"target": "class", **options})), counts
 

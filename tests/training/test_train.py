@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import torch
@@ -21,16 +21,18 @@ from pgsbert.models.load import inspect
 from pgsbert.training import bi_encoder, cross_encoder, fit
 from pgsbert.training.data import Source, read
 from pgsbert.training.evaluate import judge_nli, judge_sts
+from pgsbert.training.losses import ClassificationLoss, Classifier
 from pgsbert.training.pairs import Counts, Pair, clean
 from tests.support import wait_until
 from tests.training.conftest import file, toy_pairs, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pgsbert.training.fit import Practice
 
-Make = "Callable[..., Practice]"
+    Make: TypeAlias = Callable[..., Practice]
 
 
 def knobs(toy: dict[str, str], base: Path, practice: Practice, **changed: Any) -> bi_encoder.Knobs:
@@ -197,7 +199,7 @@ def test_exhausted_memory_says_which_batch_size_to_take(
     def grow(*_: Any) -> torch.Tensor:
         return torch.empty(2**46)  # more than any machine has
 
-    monkeypatch.setattr(bi_encoder.ClassificationLoss, "forward", grow)
+    monkeypatch.setattr(ClassificationLoss, "forward", grow)
     told = "--batch-size 16 and --max-length 24. Next: --batch-size 8 --accumulate 2"
     with pytest.raises(TrainingError, match=told):
         bi_encoder.train(knobs(toy, base, practice()), command="")
@@ -223,8 +225,8 @@ def test_a_class_that_nobody_learns_from_is_refused(base: Path, practice: Make, 
 
 
 def test_the_network_on_top_learns_at_its_own_rate(base: Path) -> None:
-    classifier = bi_encoder.Classifier(32, parts=["u"])
-    loss = bi_encoder.ClassificationLoss(SentenceTransformer(str(base), device="cpu"), classifier)
+    classifier = Classifier(32, parts=["u"])
+    loss = ClassificationLoss(SentenceTransformer(str(base), device="cpu"), classifier)
     assert set(fit.own_tensors(loss)) == {f"classifier.{name}" for name, _ in classifier.named_parameters()}
     assert isinstance(loss, nn.Module)
 
