@@ -83,8 +83,8 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
     set_seed(practice.seed)
     labels = len(LABELS) if knobs.objective == "nli" else 1
     model = load_for_cross_encoder(knobs.base, labels=labels, device=practice.device)
-    tokens = model.max_length
-    model.max_length = min(practice.max_length, tokens or practice.max_length)
+    tokens = model.max_seq_length
+    model.max_seq_length = min(practice.max_length, tokens or practice.max_length)
 
     # loss
     loss: nn.Module
@@ -104,7 +104,7 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
     after = dev.measure(model) if dev else {}
 
     # save
-    model.max_length = tokens  # short while training, for speed; the model can still read as much as its base
+    model.max_seq_length = tokens  # short while training, for speed; the model can still read as much as its base
     if knobs.objective == "nli":
         assert model.config is not None  # it was loaded from one
         model.config.id2label = dict(enumerate(LABELS))

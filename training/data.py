@@ -76,7 +76,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
                     raise DataError(f"{path}, line {number}, is no JSON object: each line is one pair.")
                 yield row
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path} cannot be read after line {number}: {error}.") from error
+        raise DataError(f"{path} cannot be read, line {number or 1}: {error}.") from error
 
 
 def _csv(path: Path, *, delimiter: str) -> Iterator[Row]:

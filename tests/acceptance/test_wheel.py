@@ -135,3 +135,4 @@ def test_the_wheel_installs_the_schema_from_another_folder(
 def test_the_wheel_holds_no_second_copy_of_a_linked_folder(unpacked: Path) -> None:
     assert {path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"} == {"pgsbert"}
     assert (unpacked / "pgsbert" / "py.typed").exists()
+    assert (unpacked / "pgsbert" / "training" / "losses.py").exists()

@@ -33,7 +33,7 @@ HYPOTHESES = {
 
 def toy_pairs(number: int, *, seed: int = 0) -> list[dict[str, Any]]:
     chance = random.Random(seed)
-    pairs = {}
+    pairs: dict[tuple[str, str], dict[str, Any]] = {}
     while len(pairs) < number:
         who, does, where = chance.choice(WHO), chance.choice(DOES), chance.choice(WHERE)
         for label, hypothesis in HYPOTHESES.items():

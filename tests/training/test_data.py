@@ -16,8 +16,10 @@ from pgsbert.training.pairs import Counts, Pair, check_trainable, clean, sample
 from tests.training.conftest import toy_pairs, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from pgsbert.training.data import Row
     from tests.support import Database
 
 PAIRS = toy_pairs(30)
@@ -27,7 +29,7 @@ def row(premise: object = "a dog", hypothesis: object = "an animal", label: obje
     return {"premise": premise, "hypothesis": hypothesis, "label": label}
 
 
-def cleaned(rows: list[dict[str, Any]], **options: Any) -> tuple[list[Pair], Counts]:
+def cleaned(rows: Sequence[Row], **options: Any) -> tuple[list[Pair], Counts]:
     counts = Counts()
     return list(clean(rows, counts, **{"target": "class", **options})), counts
 
@@ -63,9 +65,8 @@ def test_a_query_gives_its_rows(database: Database) -> None:
 
 
 def test_a_query_is_streamed(database: Database) -> None:
-    endless = (
-        "select 'a' as premise, n::text as hypothesis, 1 as label from generate_series(1, 9223372036854775807) as n"
-    )
+    # in the list of SELECT the series is made while it is read
+    endless = "select 'a' as premise, generate_series(1, 9223372036854775807)::text as hypothesis, 1 as label"
     rows = read(Source(sql=endless, dsn=database.dsn))
     assert [one["hypothesis"] for one in islice(rows, 3)] == ["1", "2", "3"]
     rows.close()  # type: ignore[attr-defined] # a generator
@@ -87,7 +88,7 @@ def test_columns_a_query_must_have_are_named() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("pairs.jsonl", '{"premise": "a"}\nno json\n', "after line 1"),
+        ("pairs.jsonl", '{"premise": "a"}\nno json\n', "line 2"),
         ("pairs.jsonl", "[1, 2]\n", "line 1, is no JSON object"),
         ("pairs.txt", "a b c\n", r"no file of a known kind: give a \.jsonl"),
         ("pairs.jsonl.gz", "not compressed", "cannot be read"),

@@ -8,7 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 import torch
@@ -21,16 +21,18 @@ from pgsbert.models.load import inspect
 from pgsbert.training import bi_encoder, cross_encoder, fit
 from pgsbert.training.data import Source, read
 from pgsbert.training.evaluate import judge_nli, judge_sts
+from pgsbert.training.losses import ClassificationLoss, Classifier
 from pgsbert.training.pairs import Counts, Pair, clean
 from tests.support import wait_until
 from tests.training.conftest import file, toy_pairs, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pgsbert.training.fit import Practice
 
-Make = "Callable[..., Practice]"
+    Make: TypeAlias = Callable[..., Practice]
 
 
 def knobs(toy: dict[str, str], base: Path, practice: Practice, **changed: Any) -> bi_encoder.Knobs:
@@ -160,6 +162,8 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
     with pytest.raises(UsageError, match="begun with another objective"):
         bi_encoder.train(knobs(toy, base, killed, objective="mnrl"), command="", resume=True)
     bi_encoder.train(knobs(toy, base, killed), command="", resume=True)
+    ends = [json.loads((one.out / "metrics.json").read_text()) for one in (killed, whole)]
+    assert ends[0]["history"] == ends[1]["history"]
     assert (killed.out / "metrics.json").read_bytes() == (whole.out / "metrics.json").read_bytes()
     with pytest.raises(UsageError, match="holds a trained model"):
         bi_encoder.train(knobs(toy, base, killed), command="")
@@ -195,7 +199,7 @@ def test_exhausted_memory_says_which_batch_size_to_take(
     def grow(*_: Any) -> torch.Tensor:
         return torch.empty(2**46)  # more than any machine has
 
-    monkeypatch.setattr(bi_encoder.ClassificationLoss, "forward", grow)
+    monkeypatch.setattr(ClassificationLoss, "forward", grow)
     told = "--batch-size 16 and --max-length 24. Next: --batch-size 8 --accumulate 2"
     with pytest.raises(TrainingError, match=told):
         bi_encoder.train(knobs(toy, base, practice()), command="")
@@ -221,8 +225,8 @@ def test_a_class_that_nobody_learns_from_is_refused(base: Path, practice: Make, 
 
 
 def test_the_network_on_top_learns_at_its_own_rate(base: Path) -> None:
-    classifier = bi_encoder.Classifier(32, parts=["u"])
-    loss = bi_encoder.ClassificationLoss(SentenceTransformer(str(base), device="cpu"), classifier)
+    classifier = Classifier(32, parts=["u"])
+    loss = ClassificationLoss(SentenceTransformer(str(base), device="cpu"), classifier)
     assert set(fit.own_tensors(loss)) == {f"classifier.{name}" for name, _ in classifier.named_parameters()}
     assert isinstance(loss, nn.Module)
 
@@ -232,7 +236,7 @@ def test_a_query_may_be_the_source(database: Any, base: Path, practice: Make) ->
     with database.connect() as connection, connection.cursor() as cursor:
         rows = [(row["premise"], row["hypothesis"], row["label"]) for row in toy_pairs(60)]
         cursor.executemany("insert into labelled values (%s, %s, %s)", rows)
-    secret = f"{database.dsn} password=hunter2"
+    secret = f"{database.dsn}&password=hunter2"
     source = Source(sql="select p as premise, h as hypothesis, l as label from labelled", dsn=secret)
     made = bi_encoder.Knobs(train=source, dev=None, base=str(base), practice=practice())
     assert bi_encoder.train(made, command="").train.used == 60
