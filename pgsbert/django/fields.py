@@ -69,7 +69,7 @@ class EmbeddingField(VectorField):
         for implied in ("null", "blank", "editable", "serialize", "dimensions"):
             kwargs.pop(implied, None)
         given = {
-            "source": None if self.source is None else list(self.source),
+            "source": list(self.source) if isinstance(self.source, tuple) else self.source,
             "template": self.template,
             "model": self.encoder,
             "vectorizer": self.vectorizer,
@@ -178,7 +178,7 @@ class EmbeddingField(VectorField):
             text = f"The embedding is made of '{name}', and {self.model.__name__} has no such field."
             yield checks.Error(text, hint=f"It has: {known}.", obj=self, id="pgsbert.E003")
             return
-        if getattr(field, "column", None) is None:
+        if not getattr(field, "concrete", False) or field.many_to_many:
             yield checks.Error(f"The embedding is made of '{name}', which has no column.", obj=self, id="pgsbert.E004")
         elif field not in self.model._meta.local_concrete_fields:
             text = f"The embedding is made of '{name}', which is in the table of {field.model.__name__}."

@@ -1,0 +1,1 @@
+"""Migrations, as makemigrations wrote them."""
