@@ -12,7 +12,10 @@ demo: $(READY)  ## embed the standard library's docstrings on an embedded Postgr
 
 # files side by side: each process has a server of its own
 test: $(READY)  ## run the test suite
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/docker
+
+docker: $(READY)  ## build the images and test them; REQUIRE_DOCKER=1 fails where no engine runs, instead of skipping
+	$(BIN)/pytest tests/docker
 
 SECONDS ?= 180
 chaos: $(READY)  ## random work under random faults: SECONDS=180 SEED=1; exit code 1 if anything was lost, stale or failed
@@ -32,4 +35,4 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[worker,train,django,testing,embedded,dev]'
 	touch $(READY)
 
-.PHONY: help demo test chaos lint bench
+.PHONY: help demo test docker chaos lint bench

@@ -14,6 +14,8 @@ to pgsbert_gateway;
 grant select on pgsbert.model, pgsbert.vectorizer, pgsbert.migration to pgsbert_worker;
 grant update (broken_reason, filled_at, index_error, swept_at, partitions, attached) on pgsbert.vectorizer to pgsbert_worker;
 grant select, insert, update, delete on pgsbert.worker to pgsbert_worker;
+-- for the probe of its container: pgsbert health
+grant select on pgsbert.workers, pgsbert.status to pgsbert_worker;
 grant select, update, delete on pgsbert.request to pgsbert_worker;
 grant usage, select on sequence pgsbert.revision to pgsbert_worker;
 grant execute on function

@@ -118,6 +118,21 @@ def test_a_port_that_is_taken_is_said_in_one_line(notes: Database) -> None:
     assert f"cannot be served on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
 
 
+@pytest.fixture
+def login(notes: Database) -> Iterator[str]:
+    """Give the connection string of a login that may do what a worker does, and nothing else."""
+    notes.execute("create role health_worker login in role pgsbert_worker")
+    yield notes.dsn.replace("postgres@", "health_worker@")
+    notes.execute("drop role health_worker")
+
+
+def test_the_login_of_a_worker_may_ask_for_its_health(notes: Database, login: str) -> None:
+    done = pgsbert("health", "--dsn", login)
+    assert (done.returncode, done.stdout) == (1, "no worker is alive\n")
+    with worker_process(notes.dsn, "--allow-fake"):
+        wait_until(lambda: pgsbert("health", "--here", "--dsn", login).stdout == "healthy\n")
+
+
 def test_health_is_zero_while_a_worker_serves_and_one_with_the_reason_else(notes: Database) -> None:
     done = pgsbert("health", "--dsn", notes.dsn)
     assert (done.returncode, done.stdout) == (1, "no worker is alive\n")
