@@ -41,7 +41,8 @@ grant execute on function
     pgsbert.names_of(pgsbert.vectorizer),
     pgsbert.check_names(integer, text),
     pgsbert.judge_vectorizers(),
-    pgsbert.queue_state()
+    pgsbert.queue_state(),
+    pgsbert.truncated_counts()
 to pgsbert_worker;
 
 select pgsbert.grant_usage_again();
