@@ -185,9 +185,12 @@ return exists (
     join pg_am as am on am.oid = ic.relam and am.amname = 'hnsw'
     -- not pg_get_indexdef, which waits for a user's lock on the table
     join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+    -- one for another distance may be left of another vectorizer, and serves no search of this one
+    join pg_opclass as o on o.oid = i.indclass[0]
+        and o.opcname = case v.distance when 'cosine' then 'vector_cosine_ops' when 'l2' then 'vector_l2_ops' else 'vector_ip_ops' end
     where i.indrelid = coalesce(v.side, v.source) and i.indisvalid and a.attname = pgsbert.target_name(v)
 );
-comment on function pgsbert.has_index(pgsbert.vectorizer) is 'Whether a valid HNSW index is on the vectors, whoever built it';
+comment on function pgsbert.has_index(pgsbert.vectorizer) is 'Whether a valid HNSW index for its distance is on the vectors, whoever built it';
 
 create or replace function pgsbert.functions_of(level text) returns setof regprocedure
 language sql stable

@@ -697,3 +697,18 @@ def test_a_plain_owner_makes_and_drops_a_vectorizer(connection: PgConnection, da
             assert catalog(connection) == before
     finally:
         connection.execute("drop owned by plain_owner, plain_member cascade; drop role plain_member, plain_owner")
+
+
+def test_an_index_left_for_another_distance_does_not_count(connection: PgConnection, database: Database) -> None:
+    connection.execute("create table note (id int primary key, body text)")
+    connection.execute("insert into note values (1, 'one')")
+    built = (
+        "select array_agg(o.opcname order by o.opcname) from pg_index as i join pg_opclass as o on o.oid = i.indclass[0]"
+        " where i.indrelid = 'note'::regclass and i.indisvalid and o.opcname like 'vector%'"
+    )
+    with run_worker(database.dsn, encoder=FakeEncoder(8)):
+        connection.execute("select pgsbert.create_vectorizer('note', '{body}', model => 'fake-8')")
+        wait_until(lambda: rows(connection, built) == [["vector_cosine_ops"]])
+        connection.execute("select pgsbert.drop_vectorizer('note')")
+        connection.execute("select pgsbert.create_vectorizer('note', '{body}', model => 'fake-8', distance => 'l2')")
+        wait_until(lambda: rows(connection, built) == [["vector_cosine_ops", "vector_l2_ops"]])
