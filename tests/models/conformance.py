@@ -49,6 +49,8 @@ ARCHITECTURES = {
     "XLM-RoBERTa": Architecture("XLMRoberta", "XLMRobertaTokenizer", BERT),
     "ModernBERT": Architecture("ModernBert", "RobertaTokenizer", {**BERT, "global_attn_every_n_layers": 2}),
 }
+# what differs between texts; positions and kinds of tokens are the same in all
+WORDS = ("word_embeddings", "tok_embeddings", "embed_tokens")
 # decoders: what a token sees is left of it, so the last one stands for the text, and padding comes first
 QWEN3 = Architecture("Qwen3", "Qwen2Tokenizer", {**BERT, "num_key_value_heads": 2, "head_dim": 8})
 
@@ -90,7 +92,7 @@ def transformer(name: str, folder: Path, head: str = "Model", **settings: Any) -
     with torch.no_grad():
         for parameter_name, parameter in network.named_parameters():
             if parameter.dim() > 1:
-                parameter.normal_(0.0, 0.8 if "embeddings" in parameter_name else 0.3)
+                parameter.normal_(0.0, 1.0 if any(word in parameter_name for word in WORDS) else 0.3)
             elif "bias" in parameter_name:
                 parameter.normal_(0.0, 0.05)
     network.save_pretrained(folder)

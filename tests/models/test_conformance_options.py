@@ -152,7 +152,7 @@ def test_max_seq_length_of_the_files_is_where_texts_end(tmp_path: Path) -> None:
 
 
 def test_query_and_document_prompts_are_those_of_encode_query_and_encode_document(tmp_path: Path) -> None:
-    folder = bi_encoder("BERT", tmp_path, "mean", ("Normalize",), prompts=PROMPTS)
+    folder = bi_encoder("BERT", tmp_path, "cls", ("Normalize",), prompts=PROMPTS)
     network = SentenceTransformer(str(folder), device="cpu")
     asked = differing(network.encode_query(TEXTS, show_progress_bar=False))
     said = differing(network.encode_document(TEXTS, show_progress_bar=False))
