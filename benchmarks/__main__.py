@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     from benchmarks.bed import Bed, Figure
 
-BENCHMARKS = ("copy_in", "untracked_update", "single_inserts", "throughput", "backfill", "latency", "embed")
+BENCHMARKS = (
+    "copy_in",
+    "untracked_update",
+    "single_inserts",
+    "throughput",
+    "backfill",
+    "latency",
+    "embed",
+    "inference",
+)
 BELOW = "bold white on red"
 
 
