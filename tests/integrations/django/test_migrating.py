@@ -304,9 +304,9 @@ def test_the_writer_writes_what_was_declared_and_nothing_when_nothing_changed() 
 
 
 def test_every_parameter_of_create_vectorizer_can_be_declared() -> None:
-    """Those that are not in the spec by another name; storage is the column, triggers are those that fit the table."""
-    names = {"columns": "source", "model": "encoder", "name": "vectorizer", "target": "column"}
-    left_out = {"storage", "triggers"}
+    """Those that are not in the spec by another name; storage and target are the field's column, triggers those that fit."""
+    names = {"columns": "source", "model": "encoder", "name": "vectorizer"}
+    left_out = {"storage", "target", "triggers"}
     for option in fields(VectorizerSpec):
         assert option.name in left_out or hasattr(embedding(), names.get(option.name, option.name)), option.name
 
