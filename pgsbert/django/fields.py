@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pgsbert.declared import Distance, Index, OnChange
+    from pgsbert.types import OnTruncate
 
 DISTANCES = {"cosine": CosineDistance, "l2": L2Distance, "inner_product": MaxInnerProduct}
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
@@ -50,6 +51,7 @@ class EmbeddingField(VectorField):
         distance: Distance = "cosine",
         index: Index = "hnsw",
         on_change: OnChange = "keep",
+        on_truncate: OnTruncate = "accept",
         **kwargs: Any,
     ) -> None:
         self.source = source if source is None or isinstance(source, str) else tuple(source)
@@ -59,6 +61,7 @@ class EmbeddingField(VectorField):
         self.distance = distance
         self.index = index
         self.on_change = on_change
+        self.on_truncate = on_truncate
         # nobody types a vector, and what is derived is in no fixture
         kwargs |= {"null": True, "blank": True, "editable": False, "serialize": False}
         super().__init__(*args, **kwargs)
@@ -76,6 +79,7 @@ class EmbeddingField(VectorField):
             "distance": None if self.distance == "cosine" else self.distance,
             "index": None if self.index == "hnsw" else self.index,
             "on_change": None if self.on_change == "keep" else self.on_change,
+            "on_truncate": None if self.on_truncate == "accept" else self.on_truncate,
         }
         kwargs |= {option: value for option, value in given.items() if value is not None}
         return name, "pgsbert.django.EmbeddingField", args, kwargs
@@ -119,6 +123,7 @@ class EmbeddingField(VectorField):
             distance=self.distance,
             index=self.index,
             on_change=self.on_change,
+            on_truncate=self.on_truncate,
         )
 
     def has_sources(self, model: Any) -> bool:
@@ -158,6 +163,7 @@ class EmbeddingField(VectorField):
                 distance=self.distance,
                 index=self.index,
                 on_change=self.on_change,
+                on_truncate=self.on_truncate,
             )
         except UsageError as error:
             text = str(error).replace("columns to embed", "source")

@@ -39,7 +39,6 @@ class SearchQuerySet(QuerySet):
         if candidates < 1:
             raise UsageError(f"candidates must be at least 1, not {candidates}.")
         embedding = self._embedding(field)
-        # one filter on the question itself: it is asked, and the scan widened, before any row is looked at
         found = self._nearest(embedding, Question(embedding, query))
         if rerank:
             found = found.annotate(document=Document(embedding))
@@ -94,6 +93,16 @@ class SearchQuerySet(QuerySet):
         self._refuse_if_reranked("values_list()")
         return super().values_list(*fields, **options)
 
+    def order_by(self, *field_names: Any) -> Any:
+        """Refuse what would take other candidates than the nearest; else as in any queryset."""
+        self._refuse_if_reranked("order_by()")
+        return super().order_by(*field_names)
+
+    def reverse(self) -> Any:
+        """Refuse what would take the farthest candidates; else as in any queryset."""
+        self._refuse_if_reranked("reverse()")
+        return super().reverse()
+
     def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse what would lose the cross-encoder's scores; else as in any queryset."""
         self._refuse_if_reranked("a subquery")
@@ -106,11 +115,14 @@ class SearchQuerySet(QuerySet):
 
     def _refuse_if_reranked(self, what: str) -> None:
         if self._reranked is not None:
-            raise UsageError(f"search(rerank=True) gives objects: {what} does not know the cross-encoder's order.")
+            raise UsageError(
+                f"search(rerank=True) gives objects in the cross-encoder's order, which {what} does not know."
+            )
 
     def _nearest(self, embedding: EmbeddingField, vector: Any) -> Any:
         distance = DISTANCES[embedding.distance](embedding.name, vector)
         score = ExpressionWrapper(Value(1.0) - F("distance"), output_field=FloatField())
+        # The filter on the vector asked for is one for all rows: it is made, and the scan widened, before any is read.
         return (
             self.filter(IsNull(vector, False), **{f"{embedding.name}__isnull": False})
             .defer(embedding.name)

@@ -118,7 +118,9 @@ class FollowsEmbeddings:
             self._make_anew(model, field, changed)
 
     def _make_anew(self, model: Any, field: EmbeddingField, changed: tuple[str, ...]) -> None:
-        self._drop_vectorizer(model, field, drop_vectors=not keeps_vectors(changed))
+        # by another name the vectors are the same
+        kept = keeps_vectors(tuple(option for option in changed if option != "vectorizer"))
+        self._drop_vectorizer(model, field, drop_vectors=not kept)
         self._create_vectorizer(model, field)
 
     def _create_vectorizer(self, model: Any, field: EmbeddingField) -> None:
@@ -188,6 +190,6 @@ def _type(editor: Any, field: Any) -> Any:
 
 def _changes(old_field: EmbeddingField, new_field: EmbeddingField) -> tuple[str, ...]:
     options = {"source": "columns", "template": "template", "encoder": "model"}
-    same = {option: option for option in ("distance", "index", "on_change", "vectorizer")}
+    same = {option: option for option in ("distance", "index", "on_change", "on_truncate", "vectorizer")}
     pairs = (options | same).items()
     return tuple(name for option, name in pairs if getattr(old_field, option) != getattr(new_field, option))

@@ -97,7 +97,7 @@ def library(furnished: Database) -> Iterator[Any]:
     _lead("default", furnished)
     furnished.execute("truncate library_author, library_book, library_note, library_novel, library_page")
     furnished.execute("update pgsbert.model set is_default = false where kind = 'cross-encoder'")
-    furnished.execute("select pgsbert.resume_vectorizer(name) from pgsbert.vectorizer")
+    furnished.execute("select pgsbert.resume_vectorizer(name), pgsbert.discard_failures(name) from pgsbert.vectorizer")
     yield connections["default"]
     connections["default"].close()
 

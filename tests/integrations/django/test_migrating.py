@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from django.db.migrations.state import ModelState, ProjectState
 from django.db.migrations.writer import MigrationWriter
 from pgvector.django import VectorField
 
-from pgsbert.declared import READ_REGISTERED
+from pgsbert.declared import READ_REGISTERED, VectorizerSpec
 from pgsbert.django import EmbeddingField, InstallPgsbert
 from pgsbert.errors import SchemaError, UsageError
 from pgsbert.testing import FakeEncoder
@@ -300,6 +301,14 @@ def test_the_writer_writes_what_was_declared_and_nothing_when_nothing_changed() 
     assert changes(state(embedding=declared), state(embedding=declared.clone())) == []
     (alter,) = changes(state(embedding=declared), state(embedding=embedding()))
     assert isinstance(alter, migrations.AlterField)
+
+
+def test_every_parameter_of_create_vectorizer_can_be_declared() -> None:
+    """Those that are not in the spec by another name; storage and target are the field's column, triggers those that fit."""
+    names = {"columns": "source", "model": "encoder", "name": "vectorizer"}
+    left_out = {"storage", "target", "triggers"}
+    for option in fields(VectorizerSpec):
+        assert option.name in left_out or hasattr(embedding(), names.get(option.name, option.name)), option.name
 
 
 def test_a_model_of_an_application_is_written_and_read_back() -> None:

@@ -65,8 +65,7 @@ def act(client: Client, page: str, action: str) -> str:
 
 def test_failures_are_retried_and_discarded_by_actions(client: Client, shelves: RunningWorker) -> None:
     fail_a_row()
-    failed = Failure.objects.count()
-    assert f"Library_book: {failed} rows are tried again." in act(client, "failure", "retry_failures")
+    assert "Library_book: 1 rows are tried again." in act(client, "failure", "retry_failures")
     Book.objects.wait_until_synced()
     assert Failure.objects.get().error_class == "ValueError"
     assert "1 rows are forgotten" in act(client, "vectorizer", "discard_failures")

@@ -101,11 +101,13 @@ def test_the_cross_encoder_orders_the_nearest_candidates(library: Any, shelves: 
     assert len(Book.objects.search("red apple 7", rerank=True, candidates=3)) == 3
 
 
-@pytest.mark.parametrize("lose", ["values", "values_list"])
+@pytest.mark.parametrize("lose", ["values", "values_list", "order_by"])
 def test_scores_of_the_cross_encoder_are_not_lost_silently(library: Any, lose: str) -> None:
     found = Book.objects.search("red apple", rerank=True)
     with pytest.raises(UsageError, match="gives objects"):
         getattr(found, lose)("title")
+    with pytest.raises(UsageError, match="reverse"):
+        found.last()
     with pytest.raises(UsageError, match="a subquery"):
         list(Author.objects.filter(book__in=found))
 
