@@ -19,14 +19,13 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from sentence_transformers.sentence_transformer.modules import Pooling
-from transformers import set_seed
 
 from pgsbert.errors import DataError, UsageError
 from pgsbert.training import outputs
 from pgsbert.training.base import load_for_bi_encoder
 from pgsbert.training.data import Source, read
 from pgsbert.training.evaluate import NliEvaluator, classify
-from pgsbert.training.fit import Dev, fit
+from pgsbert.training.fit import Dev, begin_quietly, fit
 from pgsbert.training.losses import ClassificationLoss, Classifier
 from pgsbert.training.pairs import LABELS, Counts, Pair, check_trainable, clean, sample
 
@@ -86,7 +85,7 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
     outputs.tell(train=train_counts, dev=dev_counts if knobs.dev else None)
 
     # model
-    set_seed(practice.seed)
+    begin_quietly(practice.seed)
     model = load_for_bi_encoder(knobs.base, device=practice.device)
     pool(model, knobs.pooling)
     tokens = model.max_seq_length
@@ -121,11 +120,12 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
 
     # save
     model.max_seq_length = tokens  # short while training, for speed; the model can still read as much as its base
-    model.save_pretrained(str(practice.out), create_model_card=False)
-    if classifier is not None:
-        classifier.save(practice.out / "classifier")
-    metrics = outputs.Metrics(before=before, after=after, train=train_counts, dev=dev_counts, history=history)
-    outputs.finish(run, metrics, knobs, command=command)
+    with outputs.saving(run):
+        model.save_pretrained(str(practice.out), create_model_card=False)
+        if classifier is not None:
+            classifier.save(practice.out / "classifier")
+        metrics = outputs.Metrics(before=before, after=after, train=train_counts, dev=dev_counts, history=history)
+        outputs.finish(run, metrics, knobs, command=command)
     return metrics
 
 

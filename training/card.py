@@ -45,7 +45,7 @@ def write_card(path: Path, metrics: Metrics, knobs: Any, *, command: str) -> Non
     rows = [f"| {name} | {_shown(metrics.before.get(name))} | {after:.4f} |" for name, after in metrics.after.items()]
     table = "\n".join(["| figure | before | after |", "|---|---|---|", *rows]) if rows else "No dev data were given."
     text = CARD.format(
-        base=knobs.base,
+        base=json.dumps(knobs.base),
         kind=knobs.kind,
         objective=knobs.objective,
         licence_line=f"license: {json.dumps(knobs.licence)}\n" if knobs.licence else "",

@@ -16,14 +16,13 @@ from sentence_transformers.cross_encoder.evaluation import (
 )
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss, CrossEntropyLoss, MSELoss
 from torch import nn
-from transformers import set_seed
 
 from pgsbert.training import outputs
 from pgsbert.training.base import load_for_bi_encoder, load_for_cross_encoder
 from pgsbert.training.bi_encoder import columns
 from pgsbert.training.data import Source, read
 from pgsbert.training.evaluate import NliEvaluator, predict
-from pgsbert.training.fit import Dev, fit
+from pgsbert.training.fit import Dev, begin_quietly, fit
 from pgsbert.training.negatives import mined, ranked_high
 from pgsbert.training.pairs import LABELS, Counts, Pair, check_trainable, clean, sample
 
@@ -80,7 +79,7 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
     outputs.tell(train=train_counts, dev=dev_counts if knobs.dev else None, negatives=len(pairs) - train_counts.used)
 
     # model
-    set_seed(practice.seed)
+    begin_quietly(practice.seed)
     labels = len(LABELS) if knobs.objective == "nli" else 1
     model = load_for_cross_encoder(knobs.base, labels=labels, device=practice.device)
     tokens = model.max_seq_length
@@ -109,9 +108,10 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
         assert model.config is not None  # it was loaded from one
         model.config.id2label = dict(enumerate(LABELS))
         model.config.label2id = {label: number for number, label in enumerate(LABELS)}
-    model.save_pretrained(str(practice.out), create_model_card=False)
-    metrics = outputs.Metrics(before=before, after=after, train=train_counts, dev=dev_counts, history=history)
-    outputs.finish(run, metrics, knobs, command=command)
+    with outputs.saving(run):
+        model.save_pretrained(str(practice.out), create_model_card=False)
+        metrics = outputs.Metrics(before=before, after=after, train=train_counts, dev=dev_counts, history=history)
+        outputs.finish(run, metrics, knobs, command=command)
     return metrics
 
 

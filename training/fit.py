@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import BatchSamplers, DefaultBatchSampler
 from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
-from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from pgsbert.errors import TrainingError, UsageError
 from pgsbert.training.progress import Progress
@@ -146,6 +147,12 @@ class _BiEncoderTrainer(_Kept, SentenceTransformerTrainer):
 
 class _CrossEncoderTrainer(_Kept, CrossEncoderTrainer):
     pass
+
+
+def begin_quietly(seed: int) -> None:
+    """Make what follows depend on the seed alone, and keep the libraries' own progress bars off the screen."""
+    set_seed(seed)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def fit(

@@ -31,12 +31,13 @@ def mined(
 ) -> list[Pair]:
     """Return for each relevant pair the ``number`` texts that a bi-encoder finds nearest and that are not relevant."""
     relevant = _relevant(pairs)
+    documents = list(dict.fromkeys(pair.second for pair in pairs))
     asked = {"query": [pair.first for pair in relevant], "document": [pair.second for pair in relevant]}
     found: Any = mine_hard_negatives(
         Dataset.from_dict(asked),
         miner,
-        corpus=list(dict.fromkeys(pair.second for pair in pairs)),
-        num_negatives=number,
+        corpus=documents,
+        num_negatives=min(number, len(documents) - 1),
         output_format="labeled-pair",
         batch_size=64,
         verbose=False,

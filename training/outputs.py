@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgsbert.errors import UsageError
+from pgsbert.errors import TrainingError, UsageError
 from pgsbert.events import log
 from pgsbert.training.card import write_card
 from pgsbert.training.plot import plot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pgsbert.training.fit import Practice
@@ -57,10 +58,14 @@ def begin(practice: Practice, knobs: Any, *, resume: bool) -> Run:
     if (practice.out / "metrics.json").exists():
         raise UsageError(f"{practice.out} holds a trained model: choose another --out, or remove it.")
     if not run.settings.exists():
-        if practice.out.exists() and any(practice.out.iterdir()):
-            raise UsageError(f"{practice.out} is not empty: choose another --out.")
-        practice.checkpoints.mkdir(parents=True, exist_ok=True)
-        _write(run.settings, {"knobs": asked})
+        try:
+            practice.out.mkdir(parents=True, exist_ok=True)
+            if any(practice.out.iterdir()):
+                raise UsageError(f"{practice.out} is not empty: choose another --out.")
+            practice.checkpoints.mkdir(exist_ok=True)
+            _write(run.settings, {"knobs": asked})
+        except OSError as error:
+            raise UsageError(f"{practice.out} cannot be written to ({error}): choose another --out.") from error
         return run
     if not resume:
         raise UsageError(
@@ -87,6 +92,17 @@ def tell(*, train: Counts, dev: Counts | None, negatives: int = 0) -> None:
     log("read", pairs="train", **asdict(train), **({"hard_negatives": negatives} if negatives else {}))
     if dev is not None:
         log("read", pairs="dev", **asdict(dev))
+
+
+@contextmanager
+def saving(run: Run) -> Iterator[None]:
+    """Turn what goes wrong while the finished model is written into TrainingError; the last checkpoint is kept."""
+    try:
+        yield
+    except Exception as error:  # torch, safetensors and the system each have their own word for a full disk
+        raise TrainingError(
+            f"The model could not be written to {run.practice.out} ({error}): make room, and --resume writes it."
+        ) from error
 
 
 def finish(run: Run, metrics: Metrics, knobs: Any, *, command: str) -> None:

@@ -42,7 +42,7 @@ Threads = Annotated[
 def log_to_stderr() -> None:
     """Let a command that runs for long tell of itself on stderr, one event a line."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    for chatty in ("httpx", "alembic"):
+    for chatty in ("httpx", "alembic", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

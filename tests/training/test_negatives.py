@@ -38,6 +38,11 @@ def test_a_bi_encoder_finds_texts_that_are_not_relevant(base: Path) -> None:
     assert all(sum(one.first == pair.first for one in found) <= 2 for pair in QUERIES)
 
 
+def test_more_negatives_than_documents_are_as_many_as_there_are(base: Path) -> None:
+    found = mined(QUERIES, SentenceTransformer(str(base), device="cpu"), number=50)
+    assert len(found) == len(QUERIES) * (len(QUERIES) - 1)
+
+
 def test_dev_pairs_are_never_negatives(base: Path) -> None:
     network = SentenceTransformer(str(base), device="cpu")
     found = mined(QUERIES, network, number=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -54,7 +55,7 @@ def test_a_bi_encoder_learns_classes_and_is_a_model_like_any_other(
     pairs = list(clean(read(made.dev), Counts(), target="class", judging=True))  # type: ignore[arg-type]
     assert judge_nli(str(out), pairs).figures["accuracy"] == metrics.after["accuracy"]
     card = (out / "README.md").read_text()
-    for told in (f"base_model: {base}", "--data train.jsonl", "not stated: say it with --data-licence", "360 of 360"):
+    for told in (f'base_model: "{base}"', "--data train.jsonl", "not stated: say it with --data-licence", "360 of 360"):
         assert told in card
     assert (out / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not made.practice.checkpoints.exists()
@@ -127,6 +128,15 @@ def test_early_stopping_keeps_the_best_checkpoint(toy: dict[str, str], base: Pat
         bi_encoder.train(knobs(toy, base, practice("other", patience=2), dev=None), command="")
 
 
+def test_a_log_tells_of_loss_and_pairs_a_second(
+    toy: dict[str, str], base: Path, practice: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="pgsbert"):
+        bi_encoder.train(knobs(toy, base, practice(), sample=64), command="")
+    assert "read pairs=train read=360 unlabelled=0 empty=0 duplicate=0 leaked=0 used=64" in caplog.text
+    assert re.search(r"trained step=4/4 loss=\d\.\d+ pairs_per_second=\d+\.\d", caplog.text)
+
+
 def test_accumulated_batches_make_one_step(toy: dict[str, str], base: Path, practice: Make) -> None:
     made = knobs(toy, base, practice(batch_size=8, accumulate=4), sample=64)
     metrics = bi_encoder.train(made, command="")
@@ -144,11 +154,11 @@ def test_pooling_is_chosen(mode: bi_encoder.PoolingMode, base: Path) -> None:
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
     toy: dict[str, str], base: Path, practice: Make
 ) -> None:
-    options = {"epochs": 12, "every": 20}
+    options = {"epochs": 8, "every": 20}
     whole, killed = practice("whole", **options), practice("killed", **options)
     bi_encoder.train(knobs(toy, base, whole), command="")
     command = [sys.executable, "-m", "pgsbert", "train", "bi-encoder", "--data", toy["train"], "--dev", toy["dev"]]
-    command += ["--base", str(base), "--out", str(killed.out), "--epochs", "12", "--every", "20", "--max-length", "24"]
+    command += ["--base", str(base), "--out", str(killed.out), "--epochs", "8", "--every", "20", "--max-length", "24"]
     command += ["--lr", "5e-3", "--head-lr", "5e-3", "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment) as process:
@@ -167,6 +177,10 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
     assert (killed.out / "metrics.json").read_bytes() == (whole.out / "metrics.json").read_bytes()
     with pytest.raises(UsageError, match="holds a trained model"):
         bi_encoder.train(knobs(toy, base, killed), command="")
+
+
+def refuse(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(
@@ -190,6 +204,10 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
         with pytest.raises(TrainingError, match=r"checkpoint at step 10 could not be written.*checkpoint-5 is kept"):
             bi_encoder.train(made, command="")
     assert [path.name for path in made.practice.checkpoints.glob("checkpoint-*")] == ["checkpoint-5"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "save", refuse)
+        with pytest.raises(TrainingError, match=r"could not be written .*No space left.* and --resume writes it"):
+            bi_encoder.train(made, command="", resume=True)
     assert bi_encoder.train(made, command="", resume=True).after["accuracy"] > 0
 
 
