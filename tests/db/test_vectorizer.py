@@ -703,7 +703,8 @@ def test_an_index_left_for_another_distance_does_not_count(connection: PgConnect
     connection.execute("create table note (id int primary key, body text)")
     connection.execute("insert into note values (1, 'one')")
     built = (
-        "select array_agg(o.opcname order by o.opcname) from pg_index as i join pg_opclass as o on o.oid = i.indclass[0]"
+        "select array_agg(o.opcname order by o.opcname)"
+        " from pg_index as i join pg_opclass as o on o.oid = i.indclass[0]"
         " where i.indrelid = 'note'::regclass and i.indisvalid and o.opcname like 'vector%'"
     )
     with run_worker(database.dsn, encoder=FakeEncoder(8)):

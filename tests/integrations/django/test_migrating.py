@@ -304,7 +304,7 @@ def test_the_writer_writes_what_was_declared_and_nothing_when_nothing_changed() 
 
 
 def test_every_parameter_of_create_vectorizer_can_be_declared() -> None:
-    """Those that are not in the spec by another name; storage and target are the field's column, triggers those that fit."""
+    """Some have another name; storage and target are the field's column, triggers those that fit."""
     names = {"columns": "source", "model": "encoder", "name": "vectorizer"}
     left_out = {"storage", "target", "triggers"}
     for option in fields(VectorizerSpec):
