@@ -33,9 +33,7 @@ PASSWORD = "it's a secret"
 SQL_SUITE = (
     "tests/db/test_smoke.py",
     "tests/db/test_embed.py",
-    "tests/db/test_triggers.py",
     "tests/db/test_side_table.py",
-    "tests/db/test_partitions.py",
 )
 
 
