@@ -277,6 +277,24 @@ def test_a_migration_can_install_pgsbert(empty_database: Database, lead: Any) ->
     assert shop.vectorizers == {}
 
 
+def test_a_role_that_is_an_operator_migrates_its_own_tables(shop: Migrated) -> None:
+    shop.execute("CREATE ROLE django_operator")
+    try:
+        shop.execute("GRANT CREATE, USAGE ON SCHEMA public TO django_operator")
+        shop.execute("SELECT pgsbert.grant_usage('django_operator', 'operator')")
+        shop.execute("SET ROLE django_operator")
+        shop.apply(book(embedding=embedding(on_change="clear")))
+        shop.apply(migrations.AlterField("book", "title", models.CharField(max_length=500)))
+        shop.apply(migrations.AlterField("book", "embedding", embedding("title")))
+        assert shop.vectorizers["shop_book"]["columns"] == ["title"]
+        shop.take_back(3)
+        assert shop.vectorizers == {}
+    finally:
+        shop.execute("RESET ROLE")
+        shop.execute("DROP OWNED BY django_operator")
+        shop.execute("DROP ROLE django_operator")
+
+
 def changes(before: ProjectState, after: ProjectState) -> list[Operation]:
     detector = MigrationAutodetector(before, after, NonInteractiveMigrationQuestioner({"ask_initial": True}))
     found = detector.changes(graph=MigrationGraph())
