@@ -30,6 +30,7 @@ BENCHMARKS = (
     "latency",
     "embed",
     "inference",
+    "ingest",
 )
 BELOW = "bold white on red"
 

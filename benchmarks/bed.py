@@ -105,12 +105,12 @@ class Bed:
                 admin.execute(sql.SQL("drop database {} with (force)").format(made))
 
     @contextmanager
-    def worker(self, dsn: str) -> Iterator[int]:
+    def worker(self, dsn: str, *options: str) -> Iterator[int]:
         """Run `pgsbert worker --allow-fake` until the block ends and give its pid; it has registered by then."""
         command = [sys.executable, "-c", "from pgsbert.cli import main; main()"]
         log = self.folder / "worker.log"
         with log.open("ab") as output:
-            process = subprocess.Popen([*command, "worker", "--allow-fake", "--dsn", dsn], stderr=output)
+            process = subprocess.Popen([*command, "worker", "--allow-fake", "--dsn", dsn, *options], stderr=output)
         try:
             with connect(dsn) as watcher:
                 seen = lambda: process.poll() is not None or value(watcher, "select count(*) from pgsbert.worker")  # noqa: E731

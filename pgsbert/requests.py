@@ -12,6 +12,8 @@ from pgsbert.database import as_vectors, statement
 from pgsbert.events import storable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
     from pgsbert.types import Scores, Vectors
@@ -33,15 +35,18 @@ class Request:
 class Requests:
     """The table of open questions, over one connection of one worker."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], *, worker: int, type_schema: str) -> None:
+    def __init__(
+        self, connection: psycopg.AsyncConnection[Any], *, worker: int, type_schema: str, kinds: Sequence[str]
+    ) -> None:
         self._connection = connection
+        self._kinds = list(kinds)
         self._worker = worker
         self._reply = statement("reply", vector=sql.Identifier(type_schema, "vector"))
 
     async def claim(self) -> list[Request]:
         """Take what nobody has taken and whose caller still waits, oldest first."""
         async with self._connection.cursor(row_factory=class_row(Request)) as cursor:
-            await cursor.execute(statement("claim_requests"), {"worker": self._worker})
+            await cursor.execute(statement("claim_requests"), {"worker": self._worker, "kinds": self._kinds})
             return sorted(await cursor.fetchall(), key=lambda request: request.id)
 
     async def images(self, request: Request) -> list[bytes]:

@@ -19,6 +19,7 @@ Revision = NewType("Revision", int)
 VectorizerId = NewType("VectorizerId", int)
 
 ModelKind = Literal["bi-encoder", "cross-encoder", "classifier"]
+Service = Literal["rows", "embed", "rerank"]
 Engine = Literal["auto", "onnx", "torch"]
 OnTruncate = Literal["accept", "refuse"]
 

@@ -62,6 +62,16 @@ where (d.oid is null or d.datname = current_database())
 select 'problem' as level, 'workers', 'no worker is alive: rows wait, and embed() raises PB001', 'start one: pgsbert worker'
 where not exists (select from pgsbert.workers where alive)
 union all
+select 'problem', 'workers', format('no live worker serves %s: %s', s.service, s.consequence), format('start one: pgsbert worker --serve %s', s.service)
+from (values
+    ('rows', 'new and changed rows wait'),
+    ('embed', 'embed() and searches raise PB001'),
+    ('rerank', 'rerank() and classify() raise PB001')
+) as s (service, consequence)
+where exists (select from pgsbert.workers where alive)
+  and not exists (select from pgsbert.workers where alive and s.service = any (serves))
+  and (s.service <> 'rerank' or exists (select from pgsbert.models where kind <> 'bi-encoder'))
+union all
 select 'problem', format('worker %s on %s', w.id, w.host), 'its listener has no connection: rows wait for its poll',
     'give it a direct connection, --listen-dsn; a transaction pooler cannot LISTEN'
 from pgsbert.workers as w

@@ -549,12 +549,12 @@ select pg_backend_pid();
 select set_config(s.name, s.value, true) from unnest(%(names)s::text[], %(values)s::text[]) as s (name, value);
 
 -- name: register_worker
-insert into pgsbert.worker (host, pid, version) values (%(host)s, %(pid)s, %(version)s)
+insert into pgsbert.worker (host, pid, version, serves) values (%(host)s, %(pid)s, %(version)s, %(serves)s)
 returning id, pg_advisory_lock(1885827939, id);
 
 -- name: register_poll_only_worker
 -- Behind a transaction pooler no lock lasts: only its heartbeat tells that it lives.
-insert into pgsbert.worker (host, pid, version, poll_only) values (%(host)s, %(pid)s, %(version)s, true)
+insert into pgsbert.worker (host, pid, version, serves, poll_only) values (%(host)s, %(pid)s, %(version)s, %(serves)s, true)
 returning id;
 
 -- name: leads_elsewhere
@@ -605,7 +605,7 @@ set worker = %(worker)s
 where r.id in (
     select o.id
     from pgsbert.request as o
-    where o.worker is null and o.deadline > clock_timestamp()
+    where o.worker is null and o.kind = any (%(kinds)s) and o.deadline > clock_timestamp()
     order by o.id
     limit 64
     for update skip locked
@@ -705,7 +705,7 @@ update pgsbert.vectorizer as v
 set index_error = %(error)s
 where v.id = %(id)s and v.index_error is null and v.filled_at is not null
   and not exists (select from {pending} as p where p.queued_at <= v.filled_at)
-  and not exists (select from pgsbert.worker as w where not w.poll_only);
+  and not exists (select from pgsbert.worker as w where not w.poll_only and 'rows' = any (w.serves));
 
 -- name: add_model
 insert into pgsbert.model as m (

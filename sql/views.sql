@@ -17,7 +17,7 @@ select
     q.failed,
     q.oldest_pending,
     n.rate,
-    (select count(*) from pgsbert.worker as w where w.seen_at > clock_timestamp() - interval '15 seconds') as workers,
+    (select count(*) from pgsbert.worker as w where w.seen_at > clock_timestamp() - interval '15 seconds' and 'rows' = any (w.serves)) as workers,
     -- of the existing rows, what the first fill has passed and the workers have done
     case when v.filled_at is not null then 1 else greatest(q.passed - q.pending, 0) / greatest(n.rows, q.passed, 1)::float8 end as progress,
     case
@@ -61,7 +61,8 @@ select
     w.seen_at > clock_timestamp() - interval '15 seconds' as alive,
     w.models,
     w.listening,
-    w.poll_only
+    w.poll_only,
+    w.serves
 from pgsbert.worker as w
 order by w.id;
 comment on view pgsbert.workers is 'Workers with their heartbeat and what they say of each model';

@@ -28,10 +28,8 @@ def load_for_bi_encoder(base: str, *, device: str | None) -> SentenceTransformer
     folder = resolve(base)
     check(folder)
     _check_encoder(folder, base)
-    if detect_kind(folder) == "cross-encoder":
-        raise ModelLoadError(
-            f"{base} is a cross-encoder, which has no embedding: give a bi-encoder or a plain encoder."
-        )
+    if (kind := detect_kind(folder)) != "bi-encoder":
+        raise ModelLoadError(f"{base} is a {kind}, which has no embedding: give a bi-encoder or a plain encoder.")
     with quiet_loading(folder, optional=("pooler",)):
         return sentence_transformer(folder, device)
 
@@ -62,7 +60,7 @@ def load_trained_cross_encoder(model: str, *, labels: int, device: str | None) -
     """Load a cross-encoder whose head has so many labels; ModelLoadError if it is another."""
     folder = resolve(model)
     check(folder)
-    if detect_kind(folder) != "cross-encoder":
+    if detect_kind(folder) == "bi-encoder":
         raise ModelLoadError(f"{model} is not a cross-encoder (files: {folder}).")
     with quiet_loading(folder):
         network = cross_encoder(folder, device)

@@ -58,7 +58,7 @@ def judge_nli(model: str, pairs: Sequence[Pair], *, device: str | None = None) -
     """Judge the classes that a bi-encoder with its classifier, or a cross-encoder, gives to pairs."""
     gold = np.array([int(pair.target) for pair in pairs])
     folder = resolve(model)
-    if detect_kind(folder) == "cross-encoder":
+    if detect_kind(folder) != "bi-encoder":
         network = load_trained_cross_encoder(model, labels=len(LABELS), device=device)
         found = predict(network, pairs)[:, _order(network)].argmax(axis=1)
     elif (folder / "classifier").is_dir():
@@ -72,7 +72,7 @@ def judge_nli(model: str, pairs: Sequence[Pair], *, device: str | None = None) -
 def judge_sts(model: str, pairs: Sequence[Pair], *, device: str | None = None) -> Judged:
     """Judge how well the similarity of pairs follows the scores that people gave."""
     gold = np.array([pair.target for pair in pairs])
-    if detect_kind(resolve(model)) == "cross-encoder":
+    if detect_kind(resolve(model)) != "bi-encoder":
         found = predict(load_trained_cross_encoder(model, labels=1, device=device), pairs).astype(np.float64)
     else:
         found = similarities(load_for_bi_encoder(model, device=device), pairs)
@@ -204,7 +204,7 @@ def _predict(model: CrossEncoder, texts: Sequence[tuple[str, str]]) -> NDArray[n
 
 
 def _scores(model: str, texts: Sequence[tuple[str, str]], device: str | None) -> NDArray[Any]:
-    if detect_kind(resolve(model)) == "cross-encoder":
+    if detect_kind(resolve(model)) != "bi-encoder":
         return _predict(load_trained_cross_encoder(model, labels=1, device=device), texts)
     network = load_for_bi_encoder(model, device=device)
     queries = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in texts))}

@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional, get_args
 
 import typer
 
@@ -16,6 +16,7 @@ from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads, log_to_
 from pgsbert.errors import ModelHangsError, UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
+from pgsbert.types import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,10 @@ def worker(
     poll_only: Annotated[
         bool, typer.Option("--poll-only", help="Neither LISTEN nor hold locks: nothing but a pooler leads there.")
     ] = False,
+    serve: Annotated[
+        str,
+        typer.Option("--serve", help="What this worker does, of rows, embed and rerank (which classifies as well)."),
+    ] = ",".join(get_args(Service)),
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left to embed.")] = False,
     poll: Annotated[
         Optional[float],
@@ -69,6 +74,9 @@ def worker(
 
     if poll_only and listen_dsn is not None:
         raise UsageError("--poll-only does not listen: leave it out, or --listen-dsn.")
+    serves = _services(serve)
+    if drain and "rows" not in serves:
+        raise UsageError("--drain ends when no row waits: it needs --serve rows.")
     runtime = Runtime(engine=engine, device=device, threads=threads, allow_fake=allow_fake)
 
     log_to_stderr()
@@ -81,6 +89,7 @@ def worker(
         counts_queues=metrics_port is not None,
         model_timeout=timedelta(seconds=model_timeout),
         sweep_every=timedelta(seconds=sweep_every),
+        serves=serves,
     )
 
     async def run() -> None:
@@ -102,6 +111,14 @@ def worker(
     sys.stderr.flush()
     # a model that hangs in its thread must not hold up the end
     os._exit(code)
+
+
+def _services(given: str) -> tuple[Service, ...]:
+    """Return what a worker serves, as ``--serve`` names it."""
+    named = {name.strip() for name in given.split(",")}
+    if not named or not named <= set(get_args(Service)):
+        raise UsageError(f"--serve takes some of {', '.join(get_args(Service))}, separated by commas; not {given!r}.")
+    return tuple(service for service in get_args(Service) if service in named)
 
 
 def demo() -> None:

@@ -10,7 +10,7 @@ import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -20,6 +20,7 @@ from pgsbert.database import statement
 from pgsbert.errors import ModelHangsError
 from pgsbert.events import log
 from pgsbert.requests import Requests
+from pgsbert.types import Service
 from pgsbert.wakeups import RECONNECT_FIRST, RECONNECT_MOST, Gate, Listener
 from pgsbert.worker.connections import Route
 from pgsbert.worker.indexes import build_index, leave_index
@@ -29,7 +30,7 @@ from pgsbert.worker.questions import Questions
 from pgsbert.worker.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from pgsbert.queue import Vectorizer
     from pgsbert.types import VectorizerId
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 HEARTBEAT_EVERY = 2.0  # seconds; questions are refused when none was seen for 15
 COUNT_EACH = 5  # heartbeats, for the metrics
 POLL_WITHOUT_NOTIFY = timedelta(seconds=1)
+KINDS: Mapping[Service, tuple[str, ...]] = {"rows": (), "embed": ("embed",), "rerank": ("rerank", "classify")}
 STOP_WITHIN = 7.0  # seconds for the batch in the model to end after SIGTERM
 
 
@@ -54,6 +56,7 @@ class Options:
     counts_queues: bool = False  # for the metrics
     model_timeout: timedelta = LIMIT
     sweep_every: timedelta = timedelta(minutes=10)
+    serves: tuple[Service, ...] = get_args(Service)
 
 
 class Worker:
@@ -68,26 +71,27 @@ class Worker:
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
         self._catalog_changed = asyncio.Event()
-        self._rows: Rows | None = None  # while connected
+        self._is_connected = False
+        self._rows: Rows | None = None  # while connected, if it serves rows
         self._listener: Listener | None = None  # a worker that only polls has none
         self._is_worn_out = False
 
     @property
     def is_connected(self) -> bool:
         """Tell whether this worker is registered in the database and takes rows and questions."""
-        return self._rows is not None
+        return self._is_connected
 
     @property
     def unready(self) -> str | None:
         """Why this worker does not serve at the moment, None if it does: connected, listening, its models loaded."""
         if self._stop.is_set():
             return "it is stopping"
-        if self._rows is None:
+        if not self._is_connected:
             return "no connection to PostgreSQL"
         if self._listener is not None and not self._listener.is_listening:
             return "the listener has no connection"
         states = self._models.states
-        for name in sorted({vectorizer.model for vectorizer in self._rows.vectorizers}):
+        for name in sorted({vectorizer.model for vectorizer in self._rows.vectorizers} if self._rows else ()):
             if not states.get(name, "").startswith("present"):
                 return f"model {name}: {states.get(name, 'not loaded yet')}"
         return None
@@ -147,31 +151,33 @@ class Worker:
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
             connections = await self._route.open(stack)
-            worker = await connections.register()
-            log("started", worker=worker)
+            worker = await connections.register(self._options.serves)
+            log("started", worker=worker, serves=",".join(self._options.serves))
             poll = await self._poll(connections.rows)
-            rows = Rows(
-                connections.rows,
-                worker=worker,
-                gate=None if connections.direct is None else Gate(connections.direct),
-                models=self._models,
-                inference=self._inference,
-                changed=self._changed,
-                catalog_changed=self._catalog_changed,
-                stop=self._stop,
-                poll=poll,
-                sweep_every=self._options.sweep_every,
-            )
-            questions = await self._questions(connections.questions, worker, poll)
-            self._rows, self._listener = rows, self._new_listener()
+            rows = self._new_rows(connections, worker, poll) if "rows" in self._options.serves else None
+            self._rows, self._listener, self._is_connected = rows, self._new_listener(), True
             stack.callback(self._forget_connections)
             await self._run_together(
                 self._run_rows(rows, connections, worker),
-                questions.run(),
+                self._answer(connections.questions, worker, poll),
                 self._beat(connections.questions, rows, worker),
-                self._build_indexes(rows, connections),
+                *([] if rows is None else [self._build_indexes(rows, connections)]),
                 *([] if self._listener is None else [self._listener.run()]),
             )
+
+    def _new_rows(self, connections: Connections, worker: int, poll: timedelta) -> Rows:
+        return Rows(
+            connections.rows,
+            worker=worker,
+            gate=None if connections.direct is None else Gate(connections.direct),
+            models=self._models,
+            inference=self._inference,
+            changed=self._changed,
+            catalog_changed=self._catalog_changed,
+            stop=self._stop,
+            poll=poll,
+            sweep_every=self._options.sweep_every,
+        )
 
     def _new_listener(self) -> Listener | None:
         if self._route.direct_dsn is None:
@@ -181,6 +187,7 @@ class Worker:
 
     def _forget_connections(self) -> None:
         self._rows = self._listener = None
+        self._is_connected = False
 
     async def _poll(self, connection: psycopg.AsyncConnection[Any]) -> timedelta:
         """Return how often to look: often, where writers do not notify because transactions may be prepared."""
@@ -190,19 +197,25 @@ class Worker:
             return min(self._options.poll, POLL_WITHOUT_NOTIFY)
         return self._options.poll
 
-    async def _questions(self, connection: psycopg.AsyncConnection[Any], worker: int, poll: timedelta) -> Questions:
+    async def _answer(self, connection: psycopg.AsyncConnection[Any], worker: int, poll: timedelta) -> None:
+        """Answer questions of the kinds that this worker serves, until it is stopped."""
+        kinds = [kind for service in self._options.serves for kind in KINDS[service]]
+        if not kinds:
+            await self._stop.wait()
+            return
         cursor = await connection.execute("select pgsbert.vector_schema()")
         row = await cursor.fetchone()
         assert row is not None
-        return Questions(
+        questions = Questions(
             connection,
-            requests=Requests(connection, worker=worker, type_schema=row[0]),
+            requests=Requests(connection, worker=worker, type_schema=row[0], kinds=kinds),
             models=self._models,
             inference=self._inference,
             asked=self._asked,
             stop=self._stop,
             poll=poll,
         )
+        await questions.run()
 
     async def _run_together(self, rows: Coroutine[Any, Any, None], *others: Coroutine[Any, Any, None]) -> None:
         """Run until the first ends: the rows, because the worker stops, or any of them by an error."""
@@ -219,8 +232,11 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run_rows(self, rows: Rows, connections: Connections, worker: int) -> None:
+    async def _run_rows(self, rows: Rows | None, connections: Connections, worker: int) -> None:
         try:
+            if rows is None:
+                await self._stop.wait()
+                return
             await rows.run(drain=self._options.drain)
             if self._options.drain and not self._stop.is_set():
                 for vectorizer in rows.vectorizers:
@@ -231,18 +247,20 @@ class Worker:
             with suppress(psycopg.Error):
                 await asyncio.shield(self._leave(rows, connections.rows, worker))
 
-    async def _leave(self, rows: Rows, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
-        await rows.release()
+    async def _leave(self, rows: Rows | None, connection: psycopg.AsyncConnection[Any], worker: int) -> None:
+        if rows is not None:
+            await rows.release()
         await connection.execute(statement("unregister_worker"), {"worker": worker})
         # rows committed while this worker was awake notified nobody
         await connection.execute(statement("wake_others"))
         log("stopped", worker=worker)
 
-    async def _beat(self, connection: psycopg.AsyncConnection[Any], rows: Rows, worker: int) -> None:
+    async def _beat(self, connection: psycopg.AsyncConnection[Any], rows: Rows | None, worker: int) -> None:
         seen: dict[VectorizerId, int] = {}
         for beat in itertools.count():
-            rates = {str(v): (count - seen.get(v, 0)) / HEARTBEAT_EVERY for v, count in rows.settled.items()}
-            seen = rows.settled
+            settled = rows.settled if rows is not None else {}
+            rates = {str(v): (count - seen.get(v, 0)) / HEARTBEAT_EVERY for v, count in settled.items()}
+            seen = settled
             cursor = await connection.execute(
                 statement("heartbeat"),
                 {

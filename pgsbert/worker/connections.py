@@ -16,7 +16,7 @@ from pgsbert.worker.compatibility import check_direct, check_schema, refuse_pool
 from pgsbert.worker.pooled import connect_pooled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AsyncExitStack
 
 # Plans are kept by the server and must suit queues of any size: probe by index, always. A lock that a user holds is
@@ -94,9 +94,14 @@ class Connections:
     questions: psycopg.AsyncConnection[Any]
     direct: psycopg.AsyncConnection[Any] | None
 
-    async def register(self) -> int:
+    async def register(self, serves: Sequence[str]) -> int:
         """Make this worker known and return its number; the others see by its lock, or its heartbeat, that it lives."""
-        named = {"host": socket.gethostname(), "pid": os.getpid(), "version": pgsbert.__version__}
+        named = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": pgsbert.__version__,
+            "serves": list(serves),
+        }
         if self.direct is None:
             return int(await _value(self.rows, "register_poll_only_worker", named))
         worker = int(await _value(self.direct, "register_worker", named))

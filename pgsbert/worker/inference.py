@@ -1,14 +1,13 @@
-"""One thread for the models: callers wait without holding a transaction, and questions go before rows."""
+"""Threads for the models: callers wait without holding a transaction, and no question stands behind rows."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import queue
 import threading
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pgsbert.errors import ModelTimeoutError
 from pgsbert.events import log
@@ -18,45 +17,51 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-QUESTION, ROWS = 0, 1  # the lower goes first
+# a thread for each
+Line: TypeAlias = Literal["questions", "rows", "loads"]
+QUESTION: Line = "questions"
+ROWS: Line = "rows"
+LOADS: Line = "loads"
 LATELY = 5.0  # seconds
 LIMIT = timedelta(minutes=2)
 MOST_HUNG = 3  # each of them may burn a core for ever
 
 
 class Inference:
-    """Runs calls one after the other in a daemon thread, the most urgent first.
+    """Runs calls in daemon threads, those of one line one after the other.
 
-    A call that lasts longer than its limit is left behind with its thread, and a new thread takes the next ones. The
-    threads end with the process and never delay its end. ``worn_out`` is called, in the event loop, when MOST_HUNG
-    calls hang at the same time: nothing but the end of the process gives their cores back.
+    Lines do not wait for each other: ONNX Runtime runs one session from several threads at the same time, on the same
+    weights. A model on torch has a lock of its own: there a question waits for the batch that is in the model.
+
+    A call that lasts longer than its limit is left behind with its thread, and a new thread takes the next ones of its
+    line. The threads end with the process and never delay its end. ``worn_out`` is called, in the event loop, when
+    MOST_HUNG calls hang at the same time: nothing but the end of the process gives their cores back.
     """
 
     def __init__(self, *, limit: timedelta = LIMIT, worn_out: Callable[[], None] | None = None) -> None:
         self._limit = limit
         self._worn_out = worn_out
-        self._calls: queue.PriorityQueue[tuple[int, int, Callable[[], None]]] = queue.PriorityQueue()
-        self._order = itertools.count()
+        self._calls: dict[Line, queue.SimpleQueue[Callable[[], None]]] = {}
+        self._threads: dict[Line, threading.Thread] = {}
         self._asked = -1e9
         self.hung = 0  # calls past their limit that have not returned
-        self._start()
 
     @property
     def was_asked_lately(self) -> bool:
         """Whether a question came in the last seconds: then the next may come soon, and should not wait for long."""
         return time.monotonic() - self._asked < LATELY
 
-    async def run(self, urgency: int, call: Callable[..., T], *arguments: Any, limit: timedelta | None = None) -> T:
-        """Return what ``call(*arguments)`` returns in the thread, or raise what it raises.
+    async def run(self, line: Line, call: Callable[..., T], *arguments: Any, limit: timedelta | None = None) -> T:
+        """Return what ``call(*arguments)`` returns in the thread of its line, or raise what it raises.
 
         Raises ModelTimeoutError if it runs longer than ``limit`` (default: this object's); waiting in line is not
         counted.
         """
-        if urgency == QUESTION:
+        if line == QUESTION:
             self._asked = time.monotonic()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        watch = _Watch(self, limit or self._limit, future)
+        watch = _Watch(self, line, limit or self._limit, future)
 
         def settle(result: T | None, error: BaseException | None) -> None:
             watch.end()
@@ -82,31 +87,35 @@ class Inference:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, result, error)
 
-        self._calls.put((urgency, next(self._order), work))
+        if line not in self._threads:
+            self._start(line)
+        self._calls[line].put(work)
         return await future
 
-    def leave_behind(self) -> None:
-        """Let a new thread take the next calls; the one at work ends with its call."""
+    def leave_behind(self, line: Line) -> None:
+        """Let a new thread take the next calls of a line; the one at work ends with its call."""
         self.hung += 1
         log("model_call_hangs", hung=self.hung, of=MOST_HUNG)
-        self._start()
+        self._start(line)
         if self.hung >= MOST_HUNG and self._worn_out is not None:
             self._worn_out()
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+    def _start(self, line: Line) -> None:
+        self._calls.setdefault(line, queue.SimpleQueue())
+        self._threads[line] = threading.Thread(target=self._run, args=[line], name=line, daemon=True)
+        self._threads[line].start()
 
-    def _run(self) -> None:
-        while self._thread is threading.current_thread():
-            self._calls.get()[2]()
+    def _run(self, line: Line) -> None:
+        while self._threads[line] is threading.current_thread():
+            self._calls[line].get()()
 
 
 class _Watch:
     """The limit of one call, from when it begins to run; all in the event loop."""
 
-    def __init__(self, inference: Inference, limit: timedelta, future: asyncio.Future[Any]) -> None:
+    def __init__(self, inference: Inference, line: Line, limit: timedelta, future: asyncio.Future[Any]) -> None:
         self._inference = inference
+        self._line = line
         self._limit = limit
         self._future = future
         self._timer: asyncio.TimerHandle | None = None
@@ -125,7 +134,7 @@ class _Watch:
 
     def _pass(self) -> None:
         self._is_over = True
-        self._inference.leave_behind()
+        self._inference.leave_behind(self._line)
         if not self._future.done():
             seconds = f"{self._limit.total_seconds():g}"
             self._future.set_exception(ModelTimeoutError(f"The model did not return within {seconds} s."))

@@ -13,7 +13,7 @@ from pgsbert.database import statement
 from pgsbert.errors import ModelLoadError, PgsbertError
 from pgsbert.events import log, storable
 from pgsbert.types import LoadedModel, Model
-from pgsbert.worker.inference import QUESTION, Inference
+from pgsbert.worker.inference import LOADS, Inference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class Models:
         registered = await registered_model(name, connection)
         started = time.monotonic()
         try:
-            loaded = await self._inference.run(QUESTION, self._load, registered, limit=LOAD_WITHIN)
+            loaded = await self._inference.run(LOADS, self._load, registered, limit=LOAD_WITHIN)
         except Exception as raised:  # whatever a model's code raises, the worker serves the other models
             error = raised if isinstance(raised, PgsbertError) else ModelLoadError(f"{name} did not load: {raised!r}.")
             self._failed[name] = (time.monotonic(), error)

@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from pgsbert.database import statement
 from pgsbert.events import log
 from pgsbert.queue import Queue, read_vectorizers
@@ -18,8 +20,6 @@ from pgsbert.worker.walks import Walks
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-    import psycopg
 
     from pgsbert.queue import Vectorizer
     from pgsbert.types import Encoder, VectorizerId
@@ -63,6 +63,7 @@ class Rows:
         self._turns: dict[VectorizerId, Turns] = {}
         self._last_filling = 0
         self._catalog_read = self._upkeep_done = -1e9
+        self._is_refused = False
 
     @property
     def settled(self) -> dict[VectorizerId, int]:
@@ -193,7 +194,17 @@ class Rows:
                 for turns in self._turns.values():
                     turns.walks.look_for_sweep()
             self._catalog_changed.clear()
-            await self._read_catalog()
+            try:
+                await self._read_catalog()
+            except psycopg.errors.InsufficientPrivilege as error:
+                # the schema was given to another role while its functions ran: the next look is with that one's rights
+                if self._is_refused:
+                    raise
+                self._is_refused = True
+                log("catalog_refused", error=type(error).__name__)
+                self._catalog_read = time.monotonic() - CATALOG_AGE + UPKEEP_EVERY
+            else:
+                self._is_refused = False
 
     async def _read_catalog(self) -> None:
         # an upgrade under a running worker may be one that it does not fit

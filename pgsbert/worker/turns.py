@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from pgsbert.queue import Queue, Vectorizer
-    from pgsbert.types import Encoder, ImageEncoder
+    from pgsbert.types import Encoder, ImageEncoder, OnTruncate
     from pgsbert.work import Content, Encode, Outcome
     from pgsbert.worker.inference import Inference
     from pgsbert.worker.walks import Walks
@@ -208,38 +209,39 @@ class Turns:
             self._forgotten = time.monotonic()
 
     async def _embed_and_settle(self, changes: Sequence[Change], encoder: Encoder) -> None:
+        """Embed batch by batch; while one is in the model the one before it is settled, and the next stands in line."""
         encode = _encode_of(self.queue.vectorizer, encoder)
+        batches = iter(self._batches(changes))
         waiting: list[Embedded] = []
         settled_at = time.monotonic()
-        for batch in self._batches(changes):
-            outcomes = await self._outcomes(batch, encode, changes)
-            failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-            if len(failed) == len(outcomes) or any(outcome.permanent for outcome in failed):
-                await self._check_health(encode, failed[0])
-            waiting += [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
-            await self.settler.fail(self.queue, failed)
-            if len(waiting) >= self.settler.pace.size or time.monotonic() - settled_at > SETTLE_EVERY:
-                await self.settler.settle(self.queue, waiting)
-                waiting = []
-                settled_at = time.monotonic()
-            if self._stop.is_set():
-                break
+        with _Line(self._inference, encode, self.queue.vectorizer.on_truncate) as line:
+            line.add(next(batches, None))
+            while batch := line.first:
+                line.add(next(batches, None))
+                outcomes = await self._outcomes(batch, changes)
+                line.pop()
+                failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+                if len(failed) == len(outcomes) or any(outcome.permanent for outcome in failed):
+                    await self._check_health(encode, failed[0])
+                waiting += [outcome for outcome in outcomes if isinstance(outcome, Embedded)]
+                await self.settler.fail(self.queue, failed)
+                if len(waiting) >= self.settler.pace.size or time.monotonic() - settled_at > SETTLE_EVERY:
+                    await self.settler.settle(self.queue, waiting)
+                    waiting = []
+                    settled_at = time.monotonic()
+                if self._stop.is_set():
+                    break
         await self.settler.settle(self.queue, waiting)
 
-    async def _outcomes(self, batch: list[Change], encode: Encode, held: Sequence[Change]) -> list[Outcome]:
-        """Embed one batch; while it lasts, the leases of all that is ``held`` are renewed."""
-        running = asyncio.ensure_future(
-            self._inference.run(ROWS, embed, batch, encode, self.queue.vectorizer.on_truncate)
-        )
+    async def _outcomes(self, batch: _Batch, held: Sequence[Change]) -> list[Outcome]:
+        """Wait for one batch; while it lasts, the leases of all that is ``held`` are renewed."""
         try:
-            while not (await asyncio.wait((running,), timeout=self.queue.renew_in))[0]:
+            while not (await asyncio.wait((batch.outcomes,), timeout=self.queue.renew_in))[0]:
                 with suppress(*HELD_BY_OTHERS):
                     await self.queue.renew(change.revision for change in held)
-            return running.result()
+            return batch.outcomes.result()
         except ModelTimeoutError as error:
-            return [Failed(change.revision, change.attempts, "ModelTimeout", str(error)) for change in batch]
-        finally:
-            running.cancel()
+            return [Failed(change.revision, change.attempts, "ModelTimeout", str(error)) for change in batch.changes]
 
     async def _check_health(self, encode: Encode, failed: Failed) -> None:
         """Raise ModelOutputError if the model cannot embed any text or image: then nothing is wrong with the rows."""
@@ -257,6 +259,46 @@ class Turns:
         groups = list(same.values())
         batches = plan_batches(lengths, budget=budget, most=BATCH_ROWS)
         return ([change for i in batch for change in groups[i]] for batch in batches)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows that are in the model, or in line for it."""
+
+    changes: list[Change]
+    outcomes: asyncio.Future[list[Outcome]]
+
+
+class _Line:
+    """The batches that are in the model and in line for it; what is left of them at the end is called off."""
+
+    def __init__(self, inference: Inference, encode: Encode, on_truncate: OnTruncate) -> None:
+        self._inference = inference
+        self._encode = encode
+        self._on_truncate = on_truncate
+        self._batches: deque[_Batch] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for batch in self._batches:
+            batch.outcomes.cancel()
+
+    @property
+    def first(self) -> _Batch | None:
+        """The batch whose outcomes come next."""
+        return self._batches[0] if self._batches else None
+
+    def add(self, changes: list[Change] | None) -> None:
+        """Put rows in line, if there are any."""
+        if changes is not None:
+            call = self._inference.run(ROWS, embed, changes, self._encode, self._on_truncate)
+            self._batches.append(_Batch(changes, asyncio.ensure_future(call)))
+
+    def pop(self) -> None:
+        """Take the first batch out."""
+        self._batches.popleft()
 
 
 def _encode_of(vectorizer: Vectorizer, encoder: Encoder) -> Encode:

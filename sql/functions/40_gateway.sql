@@ -4,11 +4,39 @@
 -- put() and await() are all that the gateway role may call. The loopback connection is shared by every role of a
 -- session, so a reply is found by an unguessable token only.
 
-create or replace function pgsbert.live_worker_seen() returns timestamptz
-language sql stable
+create or replace function pgsbert.service_of(kind text) returns text
+language sql immutable
 set search_path = pg_catalog, pg_temp
-return (select max(seen_at) from pgsbert.worker where seen_at > clock_timestamp() - interval '15 seconds');
-comment on function pgsbert.live_worker_seen() is 'The last heartbeat of a worker, null if none was seen for 15 seconds';
+return case when kind in ('embed', 'embed_image') then 'embed' else 'rerank' end;
+comment on function pgsbert.service_of(text) is 'What a worker must serve (--serve) to answer a question of a kind';
+
+create or replace function pgsbert.check_served(service text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    last_seen timestamptz;
+    is_live boolean;
+    others boolean;
+begin
+    select
+        max(seen_at) filter (where service = any (serves)),
+        coalesce(bool_or(seen_at > clock_timestamp() - interval '15 seconds') filter (where service = any (serves)), false),
+        coalesce(bool_or(seen_at > clock_timestamp() - interval '15 seconds'), false)
+    into last_seen, is_live, others
+    from pgsbert.worker;
+    if not is_live then
+        raise exception using errcode = 'PB001',
+            message = format(
+                'no worker%s has been seen%s: start one with pgsbert worker%s',
+                case when others then ' that serves ' || service end,
+                ' for ' || date_trunc('second', clock_timestamp() - last_seen),
+                case when others then ' --serve ' || service end
+            );
+    end if;
+end;
+$$;
+comment on function pgsbert.check_served(text) is 'Raises PB001 unless a worker that serves it has been seen in the last 15 seconds';
 
 create or replace function pgsbert.model_for(kind text, model text) returns pgsbert.model
 language plpgsql stable
@@ -59,7 +87,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     m pgsbert.model := pgsbert.model_for(kind, model);
-    last_seen timestamptz;
     ticket uuid;
 begin
     if statement_timestamp() <> transaction_timestamp() then
@@ -67,13 +94,8 @@ begin
         raise exception using errcode = '08000',
             message = 'the loopback connection was in a transaction that another role of this session had begun',
             hint = 'Repeat the question: the connection is opened anew.';
-    elsif pgsbert.live_worker_seen() is null then
-        select max(seen_at) into last_seen from pgsbert.worker;
-        raise exception using errcode = 'PB001',
-            message = case when last_seen is null then 'no worker has been seen: start one with pgsbert worker'
-                           else format('no worker has been seen for %s: start one with pgsbert worker',
-                                       date_trunc('second', clock_timestamp() - last_seen)) end;
     end if;
+    perform pgsbert.check_served(pgsbert.service_of(kind));
     insert into pgsbert.request as r (kind, model, query, texts, images, deadline)
     values (
         -- an image is embedded as a text is; it comes in base64, which is text of any encoding

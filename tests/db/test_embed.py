@@ -399,7 +399,7 @@ async def test_abandoned_questions_are_removed(database: Database) -> None:
             " select 'embed', 'fake-384', '{a}', now() - age"
             " from unnest('{2 min, 10 s, -10 s}'::interval[]) as age"
         )
-        requests = Requests(connection, worker=1, type_schema="public")
+        requests = Requests(connection, worker=1, type_schema="public", kinds=["embed"])
         await requests.forget()
         cursor = await connection.execute("select count(*) from pgsbert.request")
         assert await cursor.fetchone() == (2,)

@@ -372,7 +372,7 @@ async def test_questions_are_claimed_without_their_images(images: Connection, da
         # a statement without parameters, as the gateway sends it
         images.execute(f"select pgsbert.put('embed_image', 'fake-8', null, '{{{digits}}}', '1 min')")
     async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as opened:
-        requests = Requests(opened, worker=7, type_schema="public")
+        requests = Requests(opened, worker=7, type_schema="public", kinds=["embed"])
         claimed = await requests.claim()
         assert [(one.kind, one.texts, one.has_images) for one in claimed] == [("embed", [], True)] * 3
         assert [await requests.images(one) for one in claimed] == [[b"image %d" % number] for number in range(3)]

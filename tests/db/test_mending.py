@@ -304,3 +304,20 @@ def test_everything_of_a_role_can_be_given_to_another_and_the_role_dropped(
         vectors = "item where embedding is not null" if storage == "column" else "item_embedding"
         assert rows(owners, f"select id from owned.{vectors} order by 1") == [2, 5, 30]
     owners.execute("create role mended_old")
+
+
+def test_a_look_that_meets_a_change_of_owner_is_repeated(articles: PgConnection, database: Database) -> None:
+    """REASSIGN OWNED takes a function's rights away while it runs; only then is a look at the catalog refused."""
+    articles.execute("create sequence looks")
+    articles.execute("alter function pgsbert.judge_vectorizers() rename to really_judge_vectorizers")
+    articles.execute(
+        "create function pgsbert.judge_vectorizers() returns table (name text, broken_reason text) language plpgsql"
+        " as $$ begin if nextval('public.looks') = 2 then raise insufficient_privilege; end if;"
+        " return query select * from pgsbert.really_judge_vectorizers(); end $$"
+    )
+    with run_worker(database.dsn, encoder=FakeEncoder(8)):
+        articles.execute("select pgsbert.announce()")
+        wait_until(lambda: rows(articles, "select last_value > 2 from looks") == [True])
+        articles.execute("insert into articles (title) values ('cats')")
+        articles.execute("call pgsbert.wait_until_synced('articles')")
+        assert rows(articles, "select id from pgsbert.worker") == [1], "the worker never started anew"

@@ -246,7 +246,7 @@ async def test_rows_are_found_by_key_in_the_partition_they_belong_to(
     parts = {**queue._names.parts, "beyond_last": sql.SQL("(s.region, s.id) > ('south', 7)")}
     cursor = await queue._connection.execute(
         sql.SQL("explain (analyze, costs off, timing off, summary off) {}").format(statement(name, **parts)),
-        {"revisions": claimed, "vectors": [None] * 64, "limit": 100, "bytes": 2**20},
+        {"revisions": claimed, "vectors": [None] * 64, "tokens": [None] * 64, "limit": 100, "bytes": 2**20},
     )
     plan = "\n".join(line for (line,) in await cursor.fetchall())
     assert not re.search(r"Seq Scan on (north|south|rest|pending|lease)", plan)

@@ -455,7 +455,7 @@ def test_hostile_names_do_no_harm(database: Database, storage: str) -> None:
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-def test_vector_may_live_in_another_schema(template: str, storage: str, empty_database: Database) -> None:
+def test_vector_may_live_in_another_schema(pgsbert_template: str, storage: str, empty_database: Database) -> None:
     from pgsbert import schema
 
     with empty_database.connect() as connection:

@@ -33,7 +33,6 @@ PASSWORD = "it's a secret"
 SQL_SUITE = (
     "tests/db/test_smoke.py",
     "tests/db/test_embed.py",
-    "tests/db/test_side_table.py",
 )
 
 

@@ -8,7 +8,7 @@ from pgsbert.declared import Registered, VectorizerSpec, keeps_vectors
 from pgsbert.errors import UsageError
 
 ROW = ("articles", "public", "articles", ["title", "body"], None, "mini", True, "column", "embedding", "cosine", "hnsw")
-REGISTERED = Registered.from_row((*ROW, "keep", None, None, None))
+REGISTERED = Registered.from_row((*ROW, "keep", "accept", None, None, None))
 
 
 def test_only_what_is_no_default_becomes_an_argument() -> None:
@@ -54,6 +54,7 @@ def test_the_default_model_is_declared_by_its_name_or_by_none(model: str | None)
         (VectorizerSpec(columns=("title", "body"), storage="table"), ("storage",), False),
         (VectorizerSpec(columns=("title", "body"), target="v"), ("target",), False),
         (VectorizerSpec(columns=("title", "body"), on_change="clear"), ("on_change",), True),
+        (VectorizerSpec(columns=("title", "body"), on_truncate="refuse"), ("on_truncate",), False),
         (VectorizerSpec(columns=("title",), distance="l2"), ("columns", "distance"), False),
     ],
 )
@@ -63,6 +64,6 @@ def test_each_changed_option_is_found(declared: VectorizerSpec, changed: tuple[s
 
 
 def test_a_model_that_is_the_default_no_more_differs_from_none() -> None:
-    registered = Registered.from_row((*ROW[:6], False, *ROW[7:], "keep", None, None, None))
+    registered = Registered.from_row((*ROW[:6], False, *ROW[7:], "keep", "accept", None, None, None))
     assert registered.differences(VectorizerSpec(columns=("title", "body"))) == ("model",)
     assert registered.differences(VectorizerSpec(columns=("title", "body"), model="mini")) == ()

@@ -30,14 +30,12 @@ async def test_a_model_that_calls_exit_ends_neither_process_nor_thread() -> None
     assert await inference.run(ROWS, lambda: "alive") == "alive"
 
 
-async def test_questions_go_before_rows() -> None:
+async def test_calls_of_one_line_run_one_after_the_other_and_a_question_does_not_wait_for_rows() -> None:
     inference, go, order = Inference(), threading.Event(), list[str]()
     first = asyncio.ensure_future(inference.run(ROWS, go.wait, 10))
-    waiting = [
-        asyncio.ensure_future(inference.run(urgency, order.append, name))
-        for urgency, name in ((ROWS, "rows 1"), (ROWS, "rows 2"), (QUESTION, "question"))
-    ]
+    waiting = [asyncio.ensure_future(inference.run(ROWS, order.append, name)) for name in ("rows 1", "rows 2")]
     await asyncio.sleep(0)  # all are in line
+    await inference.run(QUESTION, order.append, "question")
     go.set()
     await asyncio.gather(first, *waiting)
     assert order == ["question", "rows 1", "rows 2"]
@@ -59,7 +57,7 @@ async def test_a_call_nobody_waits_for_any_more_is_not_made() -> None:
 async def test_a_call_that_hangs_is_left_behind_and_the_next_ones_are_made() -> None:
     inference, go = Inference(limit=SHORT), threading.Event()
     hanging = asyncio.ensure_future(inference.run(ROWS, go.wait))
-    behind = asyncio.ensure_future(inference.run(QUESTION, lambda: "answered"))
+    behind = asyncio.ensure_future(inference.run(ROWS, lambda: "answered"))
     with pytest.raises(ModelTimeoutError, match=r"did not return within 0\.05 s"):
         await hanging
     assert await behind == "answered"
