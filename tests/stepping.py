@@ -139,7 +139,7 @@ class SteppedWorker:
         self._pid = self._connection.info.backend_pid
         await self._connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         await register_vector_async(self._connection)
-        registration = {"host": "here", "pid": self._pid, "version": "0"}
+        registration = {"host": "here", "pid": self._pid, "version": "0", "serves": ["rows"]}
         row = await (await self._connection.execute(statement("register_worker"), registration)).fetchone()
         assert row is not None
         self._number = row[0]
