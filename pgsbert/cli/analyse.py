@@ -94,7 +94,7 @@ def _summary(rows: Embedded, found: Clusters) -> Iterable[tuple[int, int, str]]:
 
 
 def _store(connection: psycopg.Connection[Any], table: str, rows: Embedded, labels: Sequence[int]) -> None:
-    """Make a table of key (as pgsbert.failures writes it) and cluster, all or nothing."""
+    """Make a table of key, as pgsbert.vectors gives it, and cluster; all or nothing."""
     name = sql.Identifier(*table.split("."))
     with connection.transaction(), connection.cursor() as cursor:
         try:

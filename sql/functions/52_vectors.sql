@@ -31,4 +31,4 @@ begin
     return query execute pgsbert.vectors_sql((pgsbert.find_vectorizer(vectorizer)).id);
 end;
 $$;
-comment on function pgsbert.vectors(text) is 'Key and vector of each row that has one, in no order; the key as pgsbert.failures and similar_to write it';
+comment on function pgsbert.vectors(text) is 'Key and vector of each row that has one, in no order; each column of the key as text, which similar_to takes';

@@ -25,6 +25,27 @@ end;
 $$;
 comment on function pgsbert.queue_state() is 'How many rows of each vectorizer wait (above 10,000 an estimate), how many were given up, and how many the first fill has passed';
 
+create or replace function pgsbert.readable_vectorizers() returns setof pgsbert.vectorizer
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return query
+    select * from pgsbert.vectorizer as v
+    -- keys and errors are about rows: for those who may read them; null where the table is gone
+    where has_table_privilege(pgsbert.caller(), v.source, 'select') is not false
+      and pgsbert.hidden_by(v.source, pg_get_userbyid(pgsbert.caller())) is null
+    order by v.name;
+end;
+$$;
+comment on function pgsbert.readable_vectorizers() is 'Vectorizers of whose rows the caller of a definer function may see the keys';
+
+create or replace function pgsbert.queue_key(v pgsbert.vectorizer, alias text) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return (select string_agg(format('format(''%%s'', %s.k%s)', alias, i), ', ' order by i) from generate_series(1, cardinality(v.key_numbers)) as i);
+comment on function pgsbert.queue_key(pgsbert.vectorizer, text) is 'The key columns of a queue table as a list of texts';
+
 create or replace function pgsbert.failed_rows()
 returns table (vectorizer text, key text[], attempts integer, error_class text, error text, failed_at timestamptz)
 language plpgsql stable security definer
@@ -35,16 +56,12 @@ declare
     v pgsbert.vectorizer;
 begin
     for v in
-        select * from pgsbert.vectorizer
-        -- keys and errors are about rows: for those who may read them; null where the table is gone
-        where has_table_privilege(pgsbert.caller(), source, 'select') is not false
-          and pgsbert.hidden_by(source, pg_get_userbyid(pgsbert.caller())) is null
-        order by name
+        select * from pgsbert.readable_vectorizers()
     loop
         return query execute format(
             'select %L, array[%s], l.attempts, l.error_class, l.error, l.failed_at from pgsbert.lease_%s as l where l.failed_at is not null',
             v.name,
-            (select string_agg(format('format(''%%s'', l.k%s)', i), ', ') from generate_series(1, cardinality(v.key_numbers)) as i),
+            pgsbert.queue_key(v, 'l'),
             v.id
         );
     end loop;
@@ -119,16 +136,12 @@ declare
     v pgsbert.vectorizer;
 begin
     for v in
-        select * from pgsbert.vectorizer
-        -- as in failed_rows
-        where has_table_privilege(pgsbert.caller(), source, 'select') is not false
-          and pgsbert.hidden_by(source, pg_get_userbyid(pgsbert.caller())) is null
-        order by name
+        select * from pgsbert.readable_vectorizers()
     loop
         return query execute format(
             'select %L, array[%s], t.tokens, m.max_tokens from pgsbert.truncated_%s as t, pgsbert.model as m where m.name = %L',
             v.name,
-            (select string_agg(format('format(''%%s'', t.k%s)', i), ', ') from generate_series(1, cardinality(v.key_numbers)) as i),
+            pgsbert.queue_key(v, 't'),
             v.id, v.model
         );
     end loop;
