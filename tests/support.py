@@ -17,7 +17,7 @@ from pgsbert.testing import Database, RunningWorker, run_worker
 from pgsbert.testing.database import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Database", "RunningWorker", "rows", "run_worker", "wait_until", "worker_process"]
 
@@ -33,10 +33,12 @@ def wait_until(condition: Callable[[], object], *, timeout: float = 30.0) -> Any
 
 
 @contextmanager
-def worker_process(dsn: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def worker_process(
+    dsn: str, *options: str, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Run ``pgsbert worker`` as a user does, and end it with SIGTERM."""
     command = [str(Path(sys.executable).with_name("pgsbert")), "worker", "--dsn", dsn, *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         log: list[str] = []
         # read on, or a full pipe would stop the worker
         reader = threading.Thread(target=lambda: log.extend(process.stderr or ()), daemon=True)

@@ -77,11 +77,15 @@ def train(knobs: Knobs, *, command: str, resume: bool = False) -> outputs.Metric
     dev_counts, train_counts = Counts(), Counts()
     scale = knobs.score_range
     dev_rows = read(knobs.dev) if knobs.dev else ()
-    dev_pairs = list(clean(dev_rows, dev_counts, target=target, score_range=scale, judging=True))
-    rows = clean(read(knobs.train), train_counts, target=target, score_range=scale, apart_from=dev_pairs)
+    entailed = "entailment" if knobs.objective == "mnrl" else None  # pairs that belong together need no label
+    dev_pairs = list(clean(dev_rows, dev_counts, target=target, score_range=scale, judging=True, otherwise=entailed))
+    rows = clean(
+        read(knobs.train), train_counts, target=target, score_range=scale, apart_from=dev_pairs, otherwise=entailed
+    )
     pairs = sample(rows, knobs.sample, seed=practice.seed)
     train_counts.used = len(pairs)
-    check_trainable(pairs, knobs.train, target=target)
+    if knobs.objective != "mnrl":  # which learns from one class; see triplets()
+        check_trainable(pairs, knobs.train, target=target)
     outputs.tell(train=train_counts, dev=dev_counts if knobs.dev else None)
 
     # model

@@ -60,6 +60,7 @@ def clean(
     score_range: tuple[float, float] | None = (0.0, 1.0),
     apart_from: Iterable[Pair] = (),
     judging: bool = False,
+    otherwise: str | None = None,
 ) -> Iterator[Pair]:
     """Yield each usable pair once, and count the others; DataError for wrong columns, labels and scores.
 
@@ -67,14 +68,16 @@ def clean(
 
     ``apart_from`` are the dev pairs: a training pair of the same two texts, in either order and whatever the case, is
     a leak and is left out. Scores are brought to 0 to 1 from ``score_range``; None leaves them as they are.
+    ``otherwise`` is the class of rows that have no column for it.
     """
     seen: set[bytes] = set()
     held_out = {name for pair in apart_from for name in (key(pair.first, pair.second), key(pair.second, pair.first))}
-    columns: tuple[str, str, str] | None = None
+    columns: tuple[str, str, str | None] | None = None
     for row in rows:
         counts.read += 1
-        columns = columns or find_columns(row)
-        first, second, value = (row.get(column) for column in columns)
+        columns = columns or find_columns(row, may_lack_target=otherwise is not None)
+        first, second = row.get(columns[0]), row.get(columns[1])
+        value = row.get(columns[2]) if columns[2] else otherwise
         texts = str(first or "").strip(), str(second or "").strip()
         name = key(*texts)
         if target == "class" and str("" if value is None else value).strip().lower() in UNLABELLED:
@@ -113,11 +116,11 @@ def check_trainable(pairs: Sequence[Pair], source: object, *, target: Target) ->
         raise DataError(f"All {len(pairs)} pairs from {source} have {known}: nothing can be learned from one {target}.")
 
 
-def find_columns(row: Row) -> tuple[str, str, str]:
+def find_columns(row: Row, *, may_lack_target: bool = False) -> tuple[str, str, str | None]:
     """Return the names of first text, second text and target in a row."""
     texts = next((names for names in TEXT_COLUMNS if all(name in row for name in names)), None)
     target = next((name for name in TARGET_COLUMNS if name in row), None)
-    if texts is None or target is None:
+    if texts is None or (target is None and not may_lack_target):
         known = " or ".join(", ".join(names) for names in TEXT_COLUMNS)
         raise DataError(
             f"A pair needs the columns {known}, and label or score; found: {', '.join(map(str, row)) or 'none'}. "

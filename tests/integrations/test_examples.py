@@ -64,6 +64,41 @@ def test_every_line_of_python_in_the_document_is_in_the_script() -> None:
     assert [line for line in first.splitlines() if line not in script] == []
 
 
+def test_a_model_learns_the_words_of_a_house_and_the_database_finds_by_them(
+    database: Database, server: EmbeddedServer, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").partition("## From labels to production")[2]
+    (_, commands), (_, shown) = BLOCK.findall(page)[:2]
+    # as the page has it, but for where the database is
+    script = commands.replace("psql -d shop", f"'{server.psql}' -X -q -v ON_ERROR_STOP=1 -d '{database.dsn}'")
+    before, _, after = script.replace("examples/", f"{EXAMPLES}/").partition("pgsbert train")
+    environment = dict(os.environ) | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PGSBERT_DSN": database.dsn,
+        "PGSBERT_MODELS": str(tmp_path / "models"),
+        "OMP_NUM_THREADS": "1",  # two that wait for each other beside other tests are slower than one
+    }
+
+    def run(commands: str) -> str:
+        done = subprocess.run(
+            ["bash", "-e", "-c", commands],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=480,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with worker_process(database.dsn, environment=environment):
+        run(before)
+        out = run(f"pgsbert train{after}")
+    table = out.partition("(1 row)\n")[2].strip()
+    assert [line.rstrip() for line in table.splitlines()] == shown.partition("(1 row)\n")[2].strip().splitlines()
+
+
 def test_plain_sql_finds_what_it_asks_for(served: Database, server: EmbeddedServer) -> None:
     done = subprocess.run(
         [server.psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-f", EXAMPLES / "plain_sql.sql", served.dsn],

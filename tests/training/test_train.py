@@ -103,6 +103,19 @@ def test_mnrl_without_contradictions_has_the_batch_as_negatives() -> None:
         bi_encoder.triplets([Pair("a", "b", 1)])
 
 
+def test_mnrl_needs_no_labels(tmp_path: Path, toy: dict[str, str], base: Path, practice: Make) -> None:
+    belonging = [row for row in toy_pairs(200) if row["label"] == "entailment"]
+    rows = [{"query": row["premise"], "document": row["hypothesis"]} for row in belonging]
+    clicks = file(write_rows(tmp_path / "clicks.jsonl", rows))
+    metrics = bi_encoder.train(
+        knobs(toy, base, practice(epochs=3), objective="mnrl", train=clicks, dev=None), command=""
+    )
+    assert (metrics.train.used, metrics.after) == (len(rows), {})
+    assert metrics.history[-1]["loss"] < metrics.history[0]["loss"]
+    with pytest.raises(DataError, match="and label or score; found: query, document"):
+        bi_encoder.train(knobs(toy, base, practice("other"), train=clicks, dev=None), command="")
+
+
 def test_a_cross_encoder_learns_classes(toy: dict[str, str], plain_encoder: Path, practice: Make) -> None:
     made = cross_encoder.Knobs(
         train=file(toy["train"]), dev=file(toy["dev"]), base=str(plain_encoder), practice=practice(epochs=3)

@@ -11,11 +11,12 @@ run() {
     pgsbert train "$kind" --out "$out/$name" --base all-MiniLM-L6-v2 --batch-size 16 "$@" "${resume[@]}"
 }
 
-# the part of the mixture that people wrote
-human() {
-    [ -s "$out/human.jsonl" ] || {
-        gzip -dc "$data/nli_train_mix/train.jsonl.gz" | grep -v '"source": "conjnli_adv"' >"$out/human.part"
-        mv "$out/human.part" "$out/human.jsonl"
+# those pairs of the mixture, all written by people, whose premises are captions of pictures, as SNLI's are
+captions() {
+    [ -s "$out/captions.jsonl" ] || {
+        gzip -dc "$data/nli_train_mix/train.jsonl.gz" |
+            grep -E '"source": "(sick|cad_original|cad_revised)"' >"$out/captions.part"
+        mv "$out/captions.part" "$out/captions.jsonl"
     }
-    echo "$out/human.jsonl"
+    echo "$out/captions.jsonl"
 }
