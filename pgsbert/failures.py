@@ -38,6 +38,8 @@ NOT_OF_A_ROW = {
     "57": "an operator stopped it",
 }
 
+OUT_OF_MEMORY = ("out of memory", "allocat", "bad_alloc")  # as words of torch, ONNX Runtime and C++
+
 HELD = {
     "40001": "another transaction changed it",
     "40P01": "each waited for the other",
@@ -56,6 +58,12 @@ def is_permanent(error: BaseException) -> bool:
         return sqlstate[:2] not in TRANSIENT_CLASSES
     # some errors are both: UnsupportedOperation is an OSError and a ValueError
     return isinstance(error, tuple(PERMANENT)) and not isinstance(error, tuple(TRANSIENT))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory did not suffice; on a CPU torch and ONNX Runtime only say so in a RuntimeError's text."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(word in text for word in OUT_OF_MEMORY)
 
 
 def is_about_row(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from pgsbert.errors import TrainingError, UsageError
+from pgsbert.failures import is_out_of_memory
 from pgsbert.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -252,15 +253,10 @@ def _explaining_memory(practice: Practice) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         half, twice = max(1, practice.batch_size // 2), practice.accumulate * 2
         raise TrainingError(
             f"Memory was exhausted with --batch-size {practice.batch_size} and --max-length {practice.max_length}. "
             f"Next: --batch-size {half} --accumulate {twice}, which takes the same steps in about half the memory."
         ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # on a CPU torch knows no class for it
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

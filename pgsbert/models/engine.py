@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from pgsbert.batching import plan_batches
 from pgsbert.errors import ModelOutputError
+from pgsbert.failures import is_out_of_memory
 from pgsbert.models.images import MOST_PIXELS, decode, pixels
 from pgsbert.types import Counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from sentence_transformers import CrossEncoder, SentenceTransformer
     from tokenizers import Encoding
 
     from pgsbert.types import Model, Probabilities, Scores, Vectors
+
+T = TypeVar("T")
 
 IMAGES = 16  # at a time
 BATCH = 32  # texts at a time inside sentence-transformers, which sorts them by length
@@ -58,12 +61,14 @@ class TorchEncoder:
 
     def _encode(self, inputs: Sequence[Any]) -> Vectors:
         with self._turn:
-            vectors = self._network.encode(
-                inputs,
-                prompt="",  # not None: that would put the model's default prompt before every text
-                batch_size=BATCH,
-                show_progress_bar=False,
-                convert_to_numpy=True,
+            vectors = in_memory(
+                lambda size: self._network.encode(
+                    inputs,
+                    prompt="",  # not None: that would put the model's default prompt before every text
+                    batch_size=size,
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                )
             )
         return finite(vectors, self.model.name)
 
@@ -106,7 +111,11 @@ class TorchReranker:
             return np.empty(0, dtype=np.float32)
         pairs = [(query, document) for document in documents]
         with self._turn:
-            scores = self._network.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
+            scores = in_memory(
+                lambda size: self._network.predict(
+                    pairs, batch_size=size, show_progress_bar=False, convert_to_numpy=True
+                )
+            )
         return finite(scores, self.model.name)
 
 
@@ -128,10 +137,27 @@ class TorchClassifier:
             return np.empty((0, len(self.model.labels or [])), dtype=np.float32)
         pairs = [(premise, hypothesis) for hypothesis in hypotheses]
         with self._turn:
-            probabilities = self._network.predict(
-                pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True, apply_softmax=True
+            probabilities = in_memory(
+                lambda size: self._network.predict(
+                    pairs, batch_size=size, show_progress_bar=False, convert_to_numpy=True, apply_softmax=True
+                )
             )
         return finite(probabilities, self.model.name)
+
+
+def in_memory(call: Callable[[int], T]) -> T:
+    """Return what ``call`` returns for BATCH inputs at a time; where memory does not suffice, for half as many.
+
+    Raises what a single input raises.
+    """
+    size = BATCH
+    while True:
+        try:
+            return call(size)
+        except Exception as error:  # torch names no set of errors
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            size //= 2
 
 
 @contextmanager

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
+from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from pgsbert.errors import ModelLoadError, ModelOutputError
 from pgsbert.models.sbert import detect_kind, load_encoder, load_reranker
@@ -113,6 +114,28 @@ def test_cross_encoder_saved_with_modules_is_still_one(make_cross_encoder: Calla
     assert detect_kind(tmp_path / "saved") == "cross-encoder"
     scores = load_reranker(str(tmp_path / "saved"), device="cpu").score("the fox", DOCUMENTS)
     assert np.abs(scores - network.predict([("the fox", text) for text in DOCUMENTS])).max() <= 1e-5
+
+
+def test_batches_beyond_memory_are_halved(
+    bi_encoder: Path, make_cross_encoder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, reranker = load_encoder(str(bi_encoder), device="cpu"), load_reranker(str(make_cross_encoder(labels=1)))
+    texts = sentences()[:9]
+    vectors, scores = encoder.encode(texts), reranker.score("query", texts)
+    sizes: list[int] = []
+    forward = BertEmbeddings.forward
+
+    def forward_in_little_memory(self: Any, input_ids: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+        sizes.append(len(input_ids))
+        if sizes[-1] > 2:
+            return torch.empty(2**46)  # more than any machine has
+        found: torch.Tensor = forward(self, input_ids, *rest, **options)
+        return found
+
+    monkeypatch.setattr(BertEmbeddings, "forward", forward_in_little_memory)
+    assert np.abs(encoder.encode(texts) - vectors).max() <= 1e-5
+    assert np.abs(reranker.score("query", texts) - scores).max() <= 1e-5
+    assert max(sizes) > 2
 
 
 def test_classifier_is_no_reranker(make_cross_encoder: Callable[..., Path]) -> None:

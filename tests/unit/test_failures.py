@@ -8,7 +8,7 @@ import pytest
 from psycopg import errors
 
 from pgsbert.errors import ModelOutputError
-from pgsbert.failures import is_about_row, is_permanent
+from pgsbert.failures import is_about_row, is_out_of_memory, is_permanent
 
 
 class DeviceMemoryError(RuntimeError):
@@ -55,6 +55,21 @@ def test_what_the_model_cannot_take_is_permanent(error: Exception) -> None:
 )
 def test_what_may_pass_is_tried_again(error: BaseException) -> None:
     assert not is_permanent(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_exhausted_memory_is_known_by_its_words(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 
 from pgsbert.batching import plan_batches
 from pgsbert.errors import ModelExportError
+from pgsbert.failures import is_out_of_memory
 from pgsbert.models.engine import count_tokens, finite
 from pgsbert.models.onnx.artefact import GRAPH, TOKENIZER, Manifest, read
 from pgsbert.types import Counted
@@ -132,7 +133,7 @@ class Graph:
         try:
             [rows] = self._session.run(None, feed)
         except Exception as error:  # ONNX Runtime raises RuntimeException for a failed allocation
-            if len(encodings) == 1 or not _is_memory(error):
+            if len(encodings) == 1 or not is_out_of_memory(error):
                 raise
             middle = len(encodings) // 2
             return np.concatenate([self._run_halving(encodings[:middle]), self._run_halving(encodings[middle:])])
@@ -174,8 +175,3 @@ def _session(graph: str, threads: int | None) -> onnxruntime.InferenceSession:
     # a thread that spins between two batches takes the core from tokenizer and database
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def _is_memory(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "alloc" in text or "memory" in text
