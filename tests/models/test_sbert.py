@@ -125,7 +125,7 @@ def test_batches_beyond_memory_are_halved(
     sizes: list[int] = []
     forward = BertEmbeddings.forward
 
-    def forward_in_little_memory(self: Any, input_ids: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
+    def forward_in_little_memory(self: Any, input_ids: Any, *rest: Any, **options: Any) -> torch.Tensor:
         sizes.append(len(input_ids))
         if sizes[-1] > 2:
             return torch.empty(2**46)  # more than any machine has
