@@ -51,7 +51,7 @@ class Practice:
     batch_size: int = 16
     accumulate: int = 1
     learning_rate: float = 2e-5
-    head_learning_rate: float = 1e-4
+    head_learning_rate: float = 1e-3
     warmup: float = 0.1
     max_length: int = 128
     every: int = 200

@@ -8,9 +8,8 @@ for concatenation in "u,v" "|u-v|" "u,v,|u-v|"; do
     for seed in 0 1; do
         name=ablation-$number-seed$seed
         run "$name" bi-encoder --data "$(captions)" --dev "$dev" --sample 3000 --seed "$seed" --max-length 64 \
-            --lr 1e-4 --head-lr 1e-3 --concatenation "$concatenation"
-        echo "$concatenation, seed $seed"
-        pgsbert evaluate nli "$out/$name" --data "$dev"
+            --lr 1e-4 --concatenation "$concatenation"
+        echo "$concatenation, seed $seed: $(grep '"accuracy"' "$out/$name/metrics.json")"
         pgsbert evaluate sts "$out/$name" --data "$data/stsb/dev.jsonl"
     done
 done
