@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from pgsbert.client import create_vectorizer
-from pgsbert.database import connect
+from pgsbert.database import connect, statement
 from pgsbert.errors import DataError, PgsbertError
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class State:
     has_index: bool
 
     @property
-    def is_ready(self) -> bool:
-        """Whether all is embedded, and the index there."""
-        return self.state == "active" and not self.pending and self.has_index
+    def is_done(self) -> bool:
+        """Whether all is embedded, and the index there or left to the table's owner."""
+        return self.state == "active" and not self.pending and (self.has_index or self.reason is not None)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def embedded(
 ) -> Iterator[Scratch]:
     """Give the documents' table when all are embedded and indexed, and drop it at the end, however that comes.
 
-    Raises PgsbertError when no worker was alive for ``patience``, a document failed, or no index could be built.
+    Raises PgsbertError when no worker was alive for ``patience``, DataError when a document failed.
     """
     scratch = Scratch(PREFIX + secrets.token_hex(4))
     try:
@@ -93,13 +93,15 @@ def embedded(
             _wait(connection, scratch, lambda state: state.state != "filling", patience=patience)
             _copy(connection, scratch, documents)
             total = sum(1 for text in documents.values() if text)  # what is empty has no vector
-            _wait(
+            done = _wait(
                 connection,
                 scratch,
-                lambda state: state.is_ready,
+                lambda state: state.is_done,
                 patience=patience,
                 look=lambda state: show("embedded", max(total - state.pending, 0), total),
             )
+            if not done.has_index:
+                _build_index(connection, scratch)
         yield scratch
     finally:
         _drop(dsn, scratch)
@@ -122,8 +124,8 @@ def _make(connection: psycopg.Connection[Any], scratch: Scratch, model: str) -> 
 
 
 def _copy(connection: psycopg.Connection[Any], scratch: Scratch, documents: Mapping[str, str]) -> None:
-    statement = sql.SQL("copy {} (id, text) from stdin").format(scratch.documents)
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    command = sql.SQL("copy {} (id, text) from stdin").format(scratch.documents)
+    with connection.cursor() as cursor, cursor.copy(command) as copy:
         for row in documents.items():
             copy.write_row(row)
 
@@ -135,22 +137,33 @@ def _wait(
     *,
     patience: timedelta,
     look: Callable[[State], None] = lambda _: None,
-) -> None:
+) -> State:
     seen = time.monotonic()
     while True:
         state = _state(connection, scratch)
         look(state)
         if state.failed:
             raise DataError(_failure(connection, scratch, state.failed))
-        if state.state == "broken" or (state.reason and not state.has_index):
+        if state.state == "broken":
             raise PgsbertError(f"The worker cannot go on with {scratch.name}: {state.reason}.")
         if until(state):
-            return
+            return state
         if state.workers:
             seen = time.monotonic()
         elif time.monotonic() - seen >= patience.total_seconds():
             raise PgsbertError("No worker embeds rows: start one with pgsbert worker on the same database.")
         time.sleep(POLL.total_seconds())
+
+
+def _build_index(connection: psycopg.Connection[Any], scratch: Scratch) -> None:
+    """Do as the status says where the worker may not, or cannot watch over a build."""
+    row = connection.execute("select pgsbert.vector_schema()::text").fetchone()
+    assert row is not None
+    operators = sql.Identifier(row[0], "vector_cosine_ops")
+    target = sql.Identifier("embedding")
+    connection.execute(
+        statement("build_index", vector_table=scratch.documents, target=target, operator_class=operators)
+    )
 
 
 def _state(connection: psycopg.Connection[Any], scratch: Scratch) -> State:

@@ -187,6 +187,19 @@ def test_one_way_reads_every_vector_and_the_other_only_the_index(
     assert judged["by index"].figures["recall@100"] == 0
 
 
+def test_where_the_worker_builds_no_index_the_command_does(database: Database) -> None:
+    built: list[str] = []
+
+    def look(what: str, done: int, total: int) -> None:
+        if what == "by index, 10 rows":
+            built.extend(database.execute("select status.reason from pgsbert.status"))
+
+    with run_worker(database.dsn, poll=timedelta(seconds=0.1), poll_only=True):
+        judged = judge(database, small(right="a red apple", other="a sea"), show=look)
+    assert built == [None]  # no index, and the status would say what the owner must run
+    assert judged["by index"].figures["MRR"] == 1
+
+
 def test_documents_come_by_trigger_and_each_is_embedded_once(database: Database, worker: RunningWorker) -> None:
     judge(database, small(right="a red apple", other="a sea", third="a red sea", blank=""))
     questions = 1 + 4  # before anything is made; then exact, and by index at each depth
