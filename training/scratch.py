@@ -128,6 +128,8 @@ def _copy(connection: psycopg.Connection[Any], scratch: Scratch, documents: Mapp
     with connection.cursor() as cursor, cursor.copy(command) as copy:
         for row in documents.items():
             copy.write_row(row)
+    # the status estimates a long queue by these statistics, and would believe it short for a while
+    connection.execute("select pg_stat_force_next_flush()")
 
 
 def _wait(
