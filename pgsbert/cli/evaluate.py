@@ -155,8 +155,7 @@ def _through_database(
     from pgsbert.training.scratch import leftovers
     from pgsbert.training.through_database import judge_through_database
 
-    # as it was registered by pgsbert model add
-    name = str(Path(model).resolve()) if Path(model).is_dir() else model
+    name, reranker = _registered(model), None if reranker is None else _registered(reranker)
     with connect(dsn) as connection:
         for left in leftovers(connection):
             typer.echo(f"{left.name} is in use, or was left by a run that was killed: {left.removal}", err=True)
@@ -177,6 +176,11 @@ def _through_database(
         return
     named = {f"{way} - {first} (95 %)": found for way, found in differences.items()}
     _show_figures(list(judged.items()), named)
+
+
+def _registered(model: str) -> str:
+    """Return the name that pgsbert model add gives a model: a folder's is its whole path."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _show_figures(judged: Sequence[tuple[str, Judged]], differences: Mapping[str, Mapping[str, Difference]]) -> None:
