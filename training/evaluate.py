@@ -80,7 +80,10 @@ def judge_sts(model: str, pairs: Sequence[Pair], *, device: str | None = None) -
 
 
 def judge_retrieval(model: str, collection: Collection, *, k: int = 1000, device: str | None = None) -> Judged:
-    """Judge a bi-encoder by exact search of a collection's documents for its questions: the ``k`` nearest count."""
+    """Judge a bi-encoder by exact search of a collection's documents for its questions, in memory.
+
+    The ``k`` nearest of those that are not left out count.
+    """
     network = load_for_bi_encoder(model, device=device)
     questions = list(collection.relevant)
     near = cosines(
@@ -89,9 +92,12 @@ def judge_retrieval(model: str, collection: Collection, *, k: int = 1000, device
         list(collection.documents.values()),
     )
     names = np.array(list(collection.documents), dtype=object)
+    places = {name: place for place, name in enumerate(collection.documents)}
     ranking: dict[str, dict[str, float]] = {}
     for question, row in zip(questions, near, strict=True):
-        best = np.argsort(-row, kind="stable")[:k]
+        apart = [places[document] for document in collection.left_out.get(question, ())]
+        row[apart] = -np.inf
+        best = np.argsort(-row, kind="stable")[: min(k, len(row) - len(apart))]
         ranking[question] = dict(zip(names[best], row[best].tolist(), strict=True))
     return judge_ranking(collection.relevant, ranking, RETRIEVAL)
 

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pgsbert.cli.options import Device, Dsn, Json, show_table
+from pgsbert.cli.options import Device, Dsn, Json, ending_in_order, show_table
 from pgsbert.cli.train import Data, Sql, check_libraries, source
+from pgsbert.database import connect
 from pgsbert.errors import UsageError
+from pgsbert.settings import database_dsn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pgsbert.training.collection import Collection
+    from pgsbert.training.compare import Difference
     from pgsbert.training.evaluate import Judged
     from pgsbert.training.pairs import Pair, Target
+    from pgsbert.training.scratch import Show
 
 app = typer.Typer(name="evaluate", help="Judge models: nli, sts, retrieval, rerank.", no_args_is_help=True)
+
+SECONDS_A_LINE = 10
 
 Models = Annotated[list[str], typer.Argument(help="One model, or two to compare.", metavar="MODEL [MODEL]")]
 Folder = Annotated[Path, typer.Option("--data", help="A folder in BEIR's layout.")]
@@ -54,15 +65,37 @@ def retrieval(
     models: Models,
     data: Folder,
     qrels: Annotated[str, typer.Option("--qrels", help="Which of its qrels.")] = "test",
+    exclude: Annotated[
+        Optional[Path],
+        typer.Option("--exclude", help="Pairs to leave out of all rankings, as a file like qrels.", show_default=False),
+    ] = None,
+    through_database: Annotated[
+        bool,
+        typer.Option("--through-database", help="Embed and search in PostgreSQL, with the worker; --dsn implies it."),
+    ] = False,
+    dsn: Dsn = None,
+    reranker: Annotated[
+        Optional[str],
+        typer.Option("--reranker", help="There, also order the nearest by this cross-encoder.", show_default=False),
+    ] = None,
+    candidates: Annotated[int, typer.Option("--candidates", min=1, help="How many of them.")] = 50,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Search a collection exactly with bi-encoders: nDCG@10, recall@100, MRR and MAP."""
+    """Search a collection with bi-encoders, in memory or through the database: nDCG@10, recall@100, MRR and MAP."""
     check_libraries()
     from pgsbert.training.collection import read_collection
     from pgsbert.training.evaluate import judge_retrieval
 
-    collection = read_collection(data, qrels=qrels)
+    through_database = through_database or dsn is not None
+    if through_database and (len(models) > 1 or device is not None):
+        raise UsageError("Through the database one model is judged, where the worker runs it: leave the rest out.")
+    if reranker is not None and not through_database:
+        raise UsageError("--reranker orders what the database finds: add --through-database.")
+    collection = read_collection(data, qrels=qrels, exclude=exclude)
+    if through_database:
+        _through_database(database_dsn(dsn), models[0], collection, reranker, candidates, as_json)
+        return
     _show(models, lambda model: judge_retrieval(model, collection, device=device), as_json)
 
 
@@ -112,9 +145,74 @@ def _show(models: list[str], judge: Callable[[str], Judged], as_json: bool) -> N
             told["difference"] = {name: asdict(value) for name, value in differences.items()}
         typer.echo(json.dumps(told))
         return
+    _show_figures(list(zip(models, judged, strict=True)), {"difference (95 %)": differences} if differences else {})
+
+
+def _through_database(
+    dsn: str, model: str, collection: Collection, reranker: str | None, candidates: int, as_json: bool
+) -> None:
+    from pgsbert.training.compare import compare
+    from pgsbert.training.scratch import leftovers
+    from pgsbert.training.through_database import judge_through_database
+
+    name, reranker = _registered(model), None if reranker is None else _registered(reranker)
+    with connect(dsn) as connection:
+        for left in leftovers(connection):
+            typer.echo(f"{left.name} is in use, or was left by a run that was killed: {left.removal}", err=True)
+    with ending_in_order(), _telling() as show:
+        judged = judge_through_database(dsn, name, collection, reranker=reranker, candidates=candidates, show=show)
+    first, *others = judged
+    differences = {way: compare(judged[first], judged[way]) for way in others}
+    if as_json:
+        told = {
+            "items": judged[first].size,
+            "model": model,
+            "ways": [{"way": way, **one.figures} for way, one in judged.items()],
+            "difference": {
+                way: {name: asdict(value) for name, value in found.items()} for way, found in differences.items()
+            },
+        }
+        typer.echo(json.dumps(told))
+        return
+    named = {f"{way} - {first} (95 %)": found for way, found in differences.items()}
+    _show_figures(list(judged.items()), named)
+
+
+def _registered(model: str) -> str:
+    """Return the name that pgsbert model add gives a model: a folder's is its whole path."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+def _show_figures(judged: Sequence[tuple[str, Judged]], differences: Mapping[str, Mapping[str, Difference]]) -> None:
+    _, one = judged[0]
     rows = [
-        [name, *(f"{one.figures[name]:.4f}" for one in judged)]
-        + ([f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"] if (d := differences.get(name)) else [])
-        for name in judged[0].figures
+        [
+            figure,
+            *(f"{other.figures[figure]:.4f}" for _, other in judged),
+            *(f"{d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})" for d in (f[figure] for f in differences.values())),
+        ]
+        for figure in one.figures
     ]
-    show_table((f"{judged[0].size} items", *models, *(["difference (95 %)"] if differences else [])), rows)
+    show_table((f"{one.size} items", *(name for name, _ in judged), *differences), rows)
+
+
+@contextmanager
+def _telling() -> Iterator[Show]:
+    """Give what counts: bars on a terminal, elsewhere a line now and then."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+        told, last = time.monotonic(), ""
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal told, last
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done)
+            line = f"{what}: {done:,} of {total:,}"
+            if bars.disable and line != last and (done == total or time.monotonic() - told > SECONDS_A_LINE):
+                told, last = time.monotonic(), line
+                typer.echo(line, err=True)
+
+        yield show

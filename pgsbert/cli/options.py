@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -14,7 +16,7 @@ from rich.table import Table
 from pgsbert import types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # typer reads annotations at run time, so they are written the old way
 Dsn = Annotated[
@@ -44,6 +46,29 @@ def log_to_stderr() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     for chatty in ("httpx", "alembic", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+@contextmanager
+def ending_in_order() -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM or a closed terminal raise KeyboardInterrupt in the block; a second one is ignored."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    # what our caller ignores stays ignored: nohup
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def end(*_: object) -> None:
+        for number in heard:
+            # not SIG_IGN: the programs that stop the server would inherit it
+            signal.signal(number, lambda *_: None)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # after the first one the others stay unheard until the process has ended
+            if signal.getsignal(number) is end:
+                signal.signal(number, handler)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], screen: Live | None = None) -> None:

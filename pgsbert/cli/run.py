@@ -6,20 +6,20 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Optional, get_args
 
 import typer
 
-from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads, log_to_stderr
+from pgsbert.cli.options import AllowFake, Device, Dsn, Engine, Threads, ending_in_order, log_to_stderr
 from pgsbert.errors import ModelHangsError, UsageError
 from pgsbert.events import log, subscribe
 from pgsbert.settings import database_dsn
 from pgsbert.types import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from pgsbert.worker import Worker
 
@@ -129,7 +129,7 @@ def demo() -> None:
     """
     from pgsbert import demo
 
-    with _ending_in_order():
+    with suppress(KeyboardInterrupt), ending_in_order():
         demo.run()
 
 
@@ -140,7 +140,7 @@ def up(
     from pgsbert import embedded, schema, sidecar
 
     log_to_stderr()
-    with _ending_in_order(), embedded.start() as server:
+    with suppress(KeyboardInterrupt), ending_in_order(), embedded.start() as server:
         embedded.create_database(server, database)
         dsn = server.dsn(database)
         schema.install(dsn)
@@ -170,22 +170,3 @@ def _call_at_eof(stop: Callable[[], None]) -> None:
             stop()
 
     loop.add_reader(0, look)
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM or a closed terminal end the block in order and quietly; a second one is ignored."""
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    # what our caller ignores stays ignored: nohup
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-
-    def end(*_: object) -> None:
-        for number in heard:
-            # not SIG_IGN: the programs that stop the server would inherit it
-            signal.signal(number, lambda *_: None)
-        raise KeyboardInterrupt
-
-    for number in heard:
-        signal.signal(number, end)
-    with suppress(KeyboardInterrupt):
-        yield
