@@ -145,7 +145,11 @@ def _show(models: list[str], judge: Callable[[str], Judged], as_json: bool) -> N
             told["difference"] = {name: asdict(value) for name, value in differences.items()}
         typer.echo(json.dumps(told))
         return
-    _show_figures(list(zip(models, judged, strict=True)), {"difference (95 %)": differences} if differences else {})
+    # columns are narrow: a folder goes by its own name
+    names = [Path(model).name if Path(model).is_dir() else model for model in models]
+    if len(set(names)) < len(models):
+        names = models
+    _show_figures(list(zip(names, judged, strict=True)), {"difference (95 %)": differences} if differences else {})
 
 
 def _through_database(
