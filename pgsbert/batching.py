@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import timedelta
 
+CHARACTERS_A_TOKEN = 4
+
 
 def plan_batches(lengths: Sequence[int], *, budget: int, most: int) -> list[list[int]]:
     """Group texts of nearly equal length: each batch's padded size (rows x longest) stays within ``budget``.
@@ -25,6 +27,31 @@ def plan_batches(lengths: Sequence[int], *, budget: int, most: int) -> list[list
         else:
             batches.append([position])
     return batches
+
+
+def estimate_tokens(text: str) -> int:
+    """Return about how many tokens a text has."""
+    return len(text) // CHARACTERS_A_TOKEN + 2
+
+
+def cheapest_batches(lengths: Sequence[int], *, budget: int, most: int, overhead: int) -> list[list[int]]:
+    """Group texts so that the padded sizes of all batches, and ``overhead`` for each of them, are least in sum.
+
+    Bounds, unit and result are those of :func:`plan_batches`.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    costs = [0]  # of the shortest texts, so many as the place in this list
+    starts = [0]  # where the last batch of them begins
+    for end, position in enumerate(order, start=1):
+        first = max(end - most, end - max(budget // max(lengths[position], 1), 1), 0)
+        cost, start = min((costs[i] + (end - i) * lengths[position] + overhead, i) for i in range(first, end))
+        costs.append(cost)
+        starts.append(start)
+    batches, end = [], len(order)
+    while end:
+        batches.append(order[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,10 @@ class Encoder(Protocol):
         """Return the same embeddings with the token counts, of one and the same tokenisation."""
         ...
 
+    def lengths(self, texts: Sequence[str], /) -> list[int]:
+        """Return about how many tokens the network computes for each text; cheap, and safe beside inference."""
+        ...
+
 
 class ImageEncoder(Encoder, Protocol):
     """A bi-encoder of texts and images in one space (CLIP: Radford et al. 2021)."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pgsbert.batching import plan_batches
+from pgsbert.batching import estimate_tokens, plan_batches
 from pgsbert.errors import ModelOutputError
 from pgsbert.failures import is_out_of_memory
 from pgsbert.models.images import MOST_PIXELS, decode, pixels
@@ -54,6 +54,12 @@ class TorchEncoder:
             vectors = self._encode(self._wrapped(texts))
             tokens = np.array([counts[text] for text in texts], dtype=np.int64)
         return Counted(vectors, tokens, self.model.max_tokens)
+
+    def lengths(self, texts: Sequence[str], /) -> list[int]:
+        """Return an estimate: its tokenizer cannot be used beside inference."""
+        lengths = [estimate_tokens(text) for text in texts]
+        limit = self.model.max_tokens
+        return lengths if limit is None else [min(length, limit) for length in lengths]
 
     def _wrapped(self, texts: Sequence[str]) -> Sequence[object]:
         """Return texts in the form in which the network takes each for a text."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from pgsbert.batching import estimate_tokens
 from pgsbert.types import Counted, Model
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class FakeEncoder:
         """Return the same with the number of words, which are this model's tokens."""
         tokens = np.array([sum(1 for _ in WORDS.finditer(text)) for text in texts], dtype=np.int64)
         return Counted(self.encode(texts), tokens, MAX_WORDS)
+
+    def lengths(self, texts: Sequence[str], /) -> list[int]:
+        """Return an estimate."""
+        return [estimate_tokens(text) for text in texts]
 
     def encode_images(self, images: Sequence[bytes], /) -> Vectors:
         """Return for each "image" what ``encode`` returns for its bytes, read as a text: that text finds it."""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # a thread for each
-Line: TypeAlias = Literal["questions", "rows", "loads"]
+Line: TypeAlias = Literal["questions", "rows", "lengths", "loads"]
 QUESTION: Line = "questions"
 ROWS: Line = "rows"
+LENGTHS: Line = "lengths"
 LOADS: Line = "loads"
 LATELY = 5.0  # seconds
 LIMIT = timedelta(minutes=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -94,9 +93,11 @@ class Rows:
 
     async def release(self) -> None:
         """Give back what is leased."""
+        # what is in line is called off even if nothing can be released
         for turns in self._turns.values():
-            with suppress(*HELD_BY_OTHERS, *CATALOG_MOVED):
-                await turns.queue.release()
+            turns.drop()
+        for turns in self._turns.values():
+            await turns.release()
 
     async def _found_while_draining(self, gate: Gate) -> bool:
         """Look again until every commit that did not notify is visible; True as soon as there was something to do."""
@@ -164,26 +165,29 @@ class Rows:
     async def _take_live(self) -> bool:
         worked = False
         for turns in [turns for turns in self._turns.values() if turns.queue.vectorizer.filled]:
-            worked |= not self._stop.is_set() and await turns.take(within=self._turn_of(turns))
+            worked |= await self._take(turns)
         return worked
 
     async def _take_filling(self) -> bool:
         """Give one first fill its turn, each time the next that has something to do."""
         filling = [(id_, turns) for id_, turns in self._turns.items() if not turns.queue.vectorizer.filled]
         for id_, turns in sorted(filling, key=lambda one: one[0] <= self._last_filling):
-            if not self._stop.is_set() and await turns.take(within=self._turn_of(turns)):
+            if await self._take(turns):
                 self._last_filling = id_
                 return True
         return False
 
-    def _turn_of(self, turns: Turns) -> timedelta:
-        """Return about how long a turn may take: less beside a live table that was edited lately, and may be again.
+    async def _take(self, turns: Turns) -> bool:
+        """Give one vectorizer its turn: shorter beside a live table that was edited lately, and may be again.
 
-        Otherwise more, since the more rows are claimed together, the better their lengths fit in batches.
+        Otherwise longer, since the more rows are claimed together, the better their lengths fit in batches.
         """
+        if self._stop.is_set():
+            return False
         since = time.monotonic() - LATELY
-        others = (other for other in self._turns.values() if other is not turns and other.queue.vectorizer.filled)
-        return IN_COMPANY if any(other.worked_at > since for other in others) else ALONE
+        busy = [other for other in self._turns.values() if other is not turns and other.worked_at > since]
+        in_company = any(other.queue.vectorizer.filled for other in busy)
+        return await turns.take(within=IN_COMPANY if in_company else ALONE, is_alone=not busy)
 
     async def _refresh_catalog(self) -> None:
         # the end of a first fill is in the catalog, and what comes after it waits for that
@@ -212,6 +216,10 @@ class Rows:
         vectorizers = await read_vectorizers(self._connection)
         self._catalog_read = time.monotonic()
         if vectorizers != self.vectorizers:
+            named = {vectorizer.id: vectorizer for vectorizer in vectorizers}
+            for id_, turns in self._turns.items():
+                if turns.is_holding and named.get(id_) != turns.queue.vectorizer:
+                    await turns.release()
             self._turns = {vectorizer.id: self._turns_of(vectorizer) for vectorizer in vectorizers}
 
     def _turns_of(self, vectorizer: Vectorizer) -> Turns:
@@ -237,9 +245,16 @@ class Rows:
         if time.monotonic() - self._upkeep_done < UPKEEP_EVERY:
             return False
         await self._bury_the_dead()
-        tried = False
         for turns in list(self._turns.values()):
-            tried |= await turns.try_again()
+            await turns.look()
+        due = [turns for turns in self._turns.values() if turns.is_due]
+        if due:
+            # what is tried again may kill the process: it shall find no row in hand
+            for turns in list(self._turns.values()):
+                await turns.finish()
+        tried = False
+        for turns in due:
+            tried |= not self._stop.is_set() and await turns.try_again()
         if not tried:
             # while something was due there may be more: look again in the next round
             self._upkeep_done = time.monotonic()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgsbert.batching import Pace
 from pgsbert.errors import ModelNotFoundError
+from pgsbert.hand import Speed
 from pgsbert.testing import FakeEncoder
 from pgsbert.worker import turns
 from tests.support import rows, run_worker, wait_until
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 A_MINUTE = timedelta(minutes=1)
-CLAIM = 16  # rows; all claims of these tests have this size, so that turns can be counted
+TURN = 16  # rows; all turns and batches of these tests have this size, so that they can be counted
 
 
 @pytest.fixture
-def _claims_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "CLAIM", Pace(size=CLAIM, least=CLAIM, most=CLAIM, target=timedelta(seconds=2)))
+def _turns_of_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SPEED", Speed(1.0, least=TURN, most=TURN))
+    monkeypatch.setattr(turns, "BATCH_ROWS", TURN)
 
 
 class Recording(FakeEncoder):
@@ -75,8 +76,8 @@ def embedded(connection: Connection, name: str) -> int:
     return int(rows(connection, f"select count(embedding) from {name}")[0])
 
 
-@pytest.mark.usefixtures("_claims_of_one_size")
-def test_an_edit_waits_for_one_claim_of_a_long_queue(connection: Connection, database: Database) -> None:
+@pytest.mark.usefixtures("_turns_of_one_size")
+def test_an_edit_waits_for_one_turn_of_a_long_queue(connection: Connection, database: Database) -> None:
     make_table(connection, "huge")
     make_table(connection, "small")
     insert(connection, "huge", 400)
@@ -89,11 +90,12 @@ def test_an_edit_waits_for_one_claim_of_a_long_queue(connection: Connection, dat
         encoder.go_on.set()
         wait_until(lambda: embedded(connection, "small") == 3)
         wait_until(lambda: embedded(connection, "huge") == 400)
-    assert encoder.tables().index("small") - paused_at < CLAIM
+    # the batches in line for the model
+    assert encoder.tables().index("small") - paused_at <= 2 * TURN
 
 
-@pytest.mark.usefixtures("_claims_of_one_size")
-def test_an_edit_waits_for_one_claim_of_one_first_fill_and_all_fills_go_on(
+@pytest.mark.usefixtures("_turns_of_one_size")
+def test_an_edit_waits_for_one_turn_of_one_first_fill_and_all_fills_go_on(
     connection: Connection, database: Database
 ) -> None:
     for name in ("one", "two", "three"):
@@ -108,9 +110,9 @@ def test_an_edit_waits_for_one_claim_of_one_first_fill_and_all_fills_go_on(
         encoder.go_on.set()
         wait_until(lambda: all(embedded(connection, name) == 120 for name in ("one", "two", "three")))
     tables = encoder.tables()
-    assert tables.index("live") - paused_at < CLAIM
+    assert tables.index("live") - paused_at <= 2 * TURN
     # the fills take turns
-    assert {"one", "two", "three"} <= set(tables[: 6 * CLAIM])
+    assert {"one", "two", "three"} <= set(tables[: 6 * TURN])
 
 
 class Editing(Recording):
@@ -127,7 +129,7 @@ class Editing(Recording):
         return super().encode(texts)
 
 
-@pytest.mark.usefixtures("_claims_of_one_size")
+@pytest.mark.usefixtures("_turns_of_one_size")
 def test_a_first_fill_goes_on_beside_a_table_that_is_always_edited(connection: Connection, database: Database) -> None:
     make_table(connection, "live")
     insert(connection, "live", 1)
@@ -157,15 +159,20 @@ class Slow(Recording):
 def test_turns_are_short_beside_a_table_that_was_edited_lately(connection: Connection, database: Database) -> None:
     make_table(connection, "small")
     make_table(connection, "huge")
-    insert(connection, "small", 1)
-    insert(connection, "huge", 64 + 32 + 2 * 16)
+    insert(connection, "huge", 128)
     encoder = Slow(database)
     with run_worker(database.dsn, encoder=encoder, poll=A_MINUTE):
         wait_until(lambda: embedded(connection, "huge") == 128)
+        # a turn of one second, and as many rows for the next three in hand
+        assert max(encoder.claimed) >= 128
+        encoder.claimed.clear()
+        insert(connection, "small", 1)
+        wait_until(lambda: embedded(connection, "small") == 1)
+        connection.execute("update huge set body = body || ' anew', embedding = null")
+        wait_until(lambda: embedded(connection, "huge") == 128)
     encoder.connection.close()
-    assert max(encoder.claimed) == 64
     # a quarter of a second is twelve texts of this model
-    assert max(encoder.claimed[-2:]) <= 16
+    assert max(encoder.claimed) <= 16
 
 
 # What is wrong with one table
