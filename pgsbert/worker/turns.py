@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pgsbert.worker.walks import Walks
 
 FORGET_EVERY = 60.0  # seconds between looks at failures and truncated texts whose rows are gone
-SETTLE_EVERY = 0.1  # seconds that a vector waits for others, while the model goes on
+SETTLE_EVERY = 0.2  # seconds that a vector waits for others, while the model goes on
 BATCH_TOKENS = 2048  # padded size of a batch
 BATCH_TOKENS_WHILE_ASKED = 512
 BATCH_ROWS = 256
