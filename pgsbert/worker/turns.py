@@ -50,7 +50,7 @@ SOUND_IMAGE = bytes.fromhex(
 )
 
 ALONE, IN_COMPANY = timedelta(seconds=1), timedelta(seconds=0.25)  # what a turn takes at most, about
-SPEED = Speed(32.0, least=16, most=512)  # rows a second, at first; the bounds are those of a turn, in rows
+SPEED = Speed(32.0, least=16, most=1024)  # rows a second, at first; the bounds are those of a turn, in rows
 # so many turns are in hand where no other vectorizer waits for them: the more texts there are to choose from, the
 # nearer in length are those of a batch
 TURNS_IN_HAND = 4
