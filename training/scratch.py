@@ -148,6 +148,8 @@ def _wait(
             raise DataError(_failure(connection, scratch, state.failed))
         if state.state == "broken":
             raise PgsbertError(f"The worker cannot go on with {scratch.name}: {state.reason}.")
+        if state.state == "paused":
+            raise PgsbertError(f"Vectorizer {scratch.name} was paused by somebody else: run this again.")
         if until(state):
             return state
         if state.workers:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -238,6 +239,19 @@ def test_a_worker_that_only_answers_is_not_waited_for_without_end(database: Data
         pytest.raises(PgsbertError, match="No worker embeds rows: start one with pgsbert worker"),
     ):
         judge(database, small(right="a"), patience=timedelta(0))
+    assert scratch_schemas(database) == []
+
+
+def test_one_that_somebody_pauses_is_not_waited_for_without_end(database: Database) -> None:
+    def pause() -> None:
+        [name] = wait_until(lambda: database.execute("select name from pgsbert.vectorizers"))
+        database.execute(f"select pgsbert.pause_vectorizer('{name}')")
+
+    with worker_process(database.dsn, "--allow-fake", "--serve", "embed"), ThreadPoolExecutor(1) as pool:
+        paused = pool.submit(pause)
+        with pytest.raises(PgsbertError, match="was paused by somebody else: run this again"):
+            judge(database, small(right="a"))
+        paused.result()
     assert scratch_schemas(database) == []
 
 
