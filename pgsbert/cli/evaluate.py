@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from pgsbert.cli.options import Device, Dsn, Json, ending_in_order, show_table
+from pgsbert.cli.options import Device, Dsn, Json, ending_in_order, registered_name, show_table
 from pgsbert.cli.train import Data, Sql, check_libraries, source
 from pgsbert.database import connect
 from pgsbert.errors import UsageError
@@ -159,7 +159,7 @@ def _through_database(
     from pgsbert.training.scratch import leftovers
     from pgsbert.training.through_database import judge_through_database
 
-    name, reranker = _registered(model), None if reranker is None else _registered(reranker)
+    name, reranker = registered_name(model), None if reranker is None else registered_name(reranker)
     with connect(dsn) as connection:
         for left in leftovers(connection):
             typer.echo(f"{left.name} is in use, or was left by a run that was killed: {left.removal}", err=True)
@@ -180,11 +180,6 @@ def _through_database(
         return
     named = {f"{way} - {first} (95 %)": found for way, found in differences.items()}
     _show_figures(list(judged.items()), named)
-
-
-def _registered(model: str) -> str:
-    """Return the name that pgsbert model add gives a model: a folder's is its whole path."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 def _show_figures(judged: Sequence[tuple[str, Judged]], differences: Mapping[str, Mapping[str, Difference]]) -> None:

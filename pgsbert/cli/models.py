@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 import typer
 
 from pgsbert import registry
-from pgsbert.cli.options import AllowFake, Device, Dsn, Json, Threads, show_table
+from pgsbert.cli.options import AllowFake, Device, Dsn, Json, Threads, registered_name, show_table
 from pgsbert.database import connect
 from pgsbert.errors import ModelLoadError
 from pgsbert.settings import database_dsn
@@ -41,8 +41,8 @@ def add(
     """Load a model once, read from its files what it is, and register it."""
     from pgsbert.models.load import inspect
 
-    if name is None and Path(model).is_dir():
-        model = str(Path(model).resolve())  # a worker may run in another folder
+    if name is None:
+        model = registered_name(model)
     cut = f"@{dimensions}" if dimensions else ""
     found = inspect(model + cut, revision=revision, allow_fake=allow_fake)
     found = replace(found, name=name + cut if name else found.name)

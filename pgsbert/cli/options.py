@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -46,6 +47,11 @@ def log_to_stderr() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     for chatty in ("httpx", "alembic", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def registered_name(model: str) -> str:
+    """Return the name that a model is registered by: a folder's is its whole path, for workers that run elsewhere."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
 
 
 @contextmanager
